@@ -1,0 +1,46 @@
+# `make demo` and `make test` set everything up on a machine with python3.11+, its venv module and make.
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.qagate-setup
+
+.PHONY: help setup demo run test test-slow check bench train-default system-test-deps clean
+
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
+
+setup: $(STAMP) ## fill .venv; seconds when nothing changed
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt deploy/setup
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh deploy/setup
+	@touch $@
+
+demo: setup ## the gate end to end on this machine; ONCE=1 ends by itself
+	@$(BIN)/qagate demo $(if $(ONCE),--once)
+
+run: setup ## the gate with ./qagate.toml (written when absent)
+	@test -f qagate.toml || $(BIN)/qagate init qagate.toml
+	@$(BIN)/qagate --config qagate.toml serve
+
+test: setup ## the tests that take minutes
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+
+test-slow: setup ## crash and load tests
+	@$(BIN)/python -m pytest -m slow
+
+check: setup ## ruff, mypy and import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config setup.cfg
+
+bench: setup ## measure speed; figures in bench/latest.json
+	@$(BIN)/python bench/latency.py
+
+system-test-deps: ## install what some tests use: dcmtk, orthanc, dicom3tools, PixelMed, PostgreSQL (Debian, Ubuntu)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+		dcmtk orthanc dicom3tools libpixelmed-java default-jre-headless postgresql
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

@@ -1,0 +1,120 @@
+"""Writes docs/settings.md and docs/measures.md from the code; tests/test_docs.py fails when they differ."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from qagate import config
+from qagate.gate.measures import MEASURES
+
+HERE = Path(__file__).parent
+_HEAD = "<!-- Written by docs/generate.py; do not edit. -->\n"
+
+
+def pages() -> dict[str, str]:
+    """File name -> text of every generated page."""
+    return {"settings.md": settings(), "measures.md": measures()}
+
+
+def settings() -> str:
+    """Every setting: key, default, what it does."""
+    lines = [
+        _HEAD,
+        "# Settings\n",
+        "One TOML file; `qagate init` writes it with every line commented. Unknown keys are errors.",
+        "Environment variables win over the file: `QAGATE_RECEIVER__PORT=104` sets `receiver.port`.",
+    ]
+    top: list[str] = []
+    sections: list[str] = []
+    for name, field in config.Settings.model_fields.items():
+        section = _section(field)
+        if section is None:
+            top.append(_setting(name, field))
+            continue
+        repeated = get_origin(field.annotation) is tuple
+        head = f"[[{name}]]" if repeated else f"[{name}]"
+        about = f"{section.__doc__}" + (f" Repeatable: {field.description}." if repeated else "")
+        rows = [_setting(key, inner) for key, inner in section.model_fields.items()]
+        sections += ["", f"## `{head}`\n", f"{about}\n", *_table(("key", "default", "meaning"), rows)]
+    lines += ["", "## Top level\n", *_table(("key", "default", "meaning"), top), *sections]
+    return "\n".join(lines) + "\n"
+
+
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of a table or of a list of tables; None for a plain setting."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _setting(name: str, field: FieldInfo) -> str:
+    choices = _choices(field)
+    meaning = f"{field.description}" + (f" ({', '.join(choices)})" if choices else "")
+    return _row((f"`{name}`", _default(field), meaning))
+
+
+def _choices(field: FieldInfo) -> list[str]:
+    kinds = (field.annotation, *get_args(field.annotation))
+    literal = next((kind for kind in kinds if get_origin(kind) is Literal), None)
+    return [f"`{choice}`" for choice in get_args(literal)]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    return "unset" if value is None else f"`{config.toml_value(value)}`"
+
+
+def measures() -> str:
+    """Every measure: formula, unit, direction, source."""
+    rows = [
+        _row(
+            (
+                f"`{spec.name}`",
+                spec.formula,
+                "" if spec.unit == "1" else f"`{spec.unit}`",
+                spec.better,
+                ", ".join(spec.modalities) or "all",
+                "slice, median" if spec.per_slice else "stack",
+                spec.citation,
+            )
+        )
+        for spec in MEASURES.values()
+    ]
+    head = ("name", "formula", "unit (UCUM)", "better", "modalities", "of", "source")
+    lines = [
+        _HEAD,
+        "# Measures\n",
+        "Computed beside the model's score from the slices that are scored, in the units of the rescaled",
+        "pixels. They explain a score and become findings of the report; the verdict follows from both.",
+        "A measure that cannot be computed (no air in the image, no positions) is left out.\n",
+        *_table(head, rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[str]) -> Iterator[str]:
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + "---|" * len(head)
+    yield from rows
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    # A bar would end the cell; absolute values are written with bars.
+    return "| " + " | ".join(re.sub(r"\|", r"\\|", cell) for cell in cells) + " |"
+
+
+def write(texts: Mapping[str, str], folder: Path = HERE) -> None:
+    """Write the pages."""
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(pages())

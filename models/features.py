@@ -1,0 +1,48 @@
+"""From slices to feature vectors: the one way that training and the shipped model share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.inputs import Pixels, channels
+from models.lite0 import Lite0Features
+from models.spectral import spectral_features
+
+LITE0_CHANNELS = 2  #: CT's brain window is left to the spectral block: with it held-out figures fell
+BATCH = 6  #: images given to the backbone at once; larger batches are no faster on a CPU
+
+
+class FeatureExtractor:
+    """Lite0 and spectral features of working pixels.
+
+    weights: the backbone's safetensors file. device: "cpu", "cuda" or "cuda:N".
+    """
+
+    def __init__(self, weights: Path, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        self._lite0 = Lite0Features(weights).to(self.device)
+
+    def __call__(self, working: Sequence[Pixels], modality: str) -> Tensor:
+        """(N, F) float32 features of N slices of one shape and modality, as `working_pixels` gives them.
+
+        The order is Lite0 of the first LITE0_CHANNELS channels, then the spectral block of every channel.
+        """
+        stack = np.stack([channels(work, modality) for work in working])
+        planes = torch.from_numpy(stack).to(self.device)  # (N, C, H, W)
+        return torch.cat([self.lite0(planes[:, :LITE0_CHANNELS]), self.spectral(planes)], dim=1)
+
+    def lite0(self, planes: Tensor) -> Tensor:
+        flat = planes.flatten(0, 1)
+        found = torch.cat([self._lite0(part) for part in torch.split(flat, BATCH)])
+        return found.view(planes.shape[0], -1)
+
+    @staticmethod
+    def spectral(planes: Tensor) -> Tensor:
+        with torch.inference_mode():
+            found = torch.cat([spectral_features(part) for part in torch.split(planes.flatten(0, 1), BATCH)])
+        return found.view(planes.shape[0], -1)

@@ -1,0 +1,339 @@
+"""The composition root: parts become roles and answers. Starts, drains and stops them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+from pydicom import dcmread
+
+from qagate import parts, supervisor, telemetry
+from qagate.config import Settings
+from qagate.delivery import AlertChannel, ArchiveChannel, Channel, Sender
+from qagate.dicom import scu
+from qagate.dicom.report import sr_text
+from qagate.dicom.scp import Refusal, StorageSCP
+from qagate.dicom.spool import Spool
+from qagate.files import find, group
+from qagate.gate.assembly import Evidence, completed_because
+from qagate.receiver import Indexer
+from qagate.reporting import Reporter
+from qagate.scheduler import Scheduler
+from qagate.store.engine import open_store, utc_now
+from qagate.store.migrate import check_revision, current_revision
+from qagate.store.migrate import migrate as migrate_store
+from qagate.store.outbox import Outbox
+from qagate.store.queue import Queue
+from qagate.store.views import Overview, SeriesHistory, Views
+
+if TYPE_CHECKING:
+    from qagate.examine import Examination
+
+log = structlog.get_logger(__name__)
+
+_REAP_S = 5.0
+
+
+def _configure(settings: Settings, role: str) -> None:
+    telemetry.configure(level=settings.log_level, format=settings.log_format, role=role)
+
+
+def _ready_store(settings: Settings) -> None:
+    """Make a new database ready; an old one needs a backup and `qagate migrate` first."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    if current_revision(settings.store_url) is None:
+        migrate_store(settings.store_url)
+    check_revision(settings.store_url)
+
+
+def receive(settings: Settings, stop: threading.Event) -> None:
+    """The receiver role."""
+    _configure(settings, "receiver")
+    _ready_store(settings)
+    spool = Spool(settings.spool_dir)
+    spool.recover()
+    with open_store(settings.store_url) as store:
+        queue = Queue(store)
+        indexer = Indexer(queue)
+        of = settings.receiver
+        scp = StorageSCP(
+            ae_title=of.ae_title,
+            host=of.host,
+            port=of.port,
+            spool=spool,
+            access=parts.access(settings),
+            on_received=indexer.received,
+            on_conflict=indexer.received,
+            on_released=indexer.released,
+            on_refused=lambda refusal: indexer.call(lambda: _refused(queue, refusal)),
+            max_associations=of.max_associations,
+            max_pdu_bytes=of.max_pdu_bytes,
+            acse_timeout_s=of.acse_timeout_s,
+            dimse_timeout_s=of.dimse_timeout_s,
+            network_timeout_s=of.network_timeout_s,
+            min_free_bytes=of.min_free_mb << 20,
+        )
+        _recover(spool, queue)
+        indexer.start()
+        scp.start()
+        try:
+            stop.wait()
+        finally:
+            scp.stop()
+            indexer.stop()
+            log.info("receiver_stopped")
+
+
+def _recover(spool: Spool, queue: Queue) -> None:
+    """Record what the spool holds and the database does not know: the last process died in between."""
+    known = queue.known_paths()
+    found = [*spool.walk(known), *spool.walk(known, conflicts=True)]
+    if found:
+        queue.record(found)
+        log.info("recovered", instances=len(found))
+
+
+def _refused(queue: Queue, refusal: Refusal) -> None:
+    queue.refused(**asdict(refusal))
+
+
+def work(settings: Settings, stop: threading.Event) -> None:
+    """The worker role."""
+    from qagate.worker import Worker  # brings torch, which the other roles do without
+
+    _configure(settings, "worker")
+    _ready_store(settings)
+    of = settings.worker
+    spool = Spool(settings.spool_dir)
+    alerts = parts.alerter(settings)
+    with open_store(settings.store_url) as store:
+        worker = Worker(
+            name=f"{socket.gethostname()}-{os.getpid()}",
+            queue=Queue(store),
+            spool=spool,
+            scorer=parts.scorer(settings),
+            policy=parts.policy(settings),
+            reporter=parts.reporter(settings, spool, alerts),
+            batch_series=of.batch_series,
+            lease_s=of.lease_s,
+            max_attempts=of.max_attempts,
+            poll_s=of.poll_s,
+        )
+        log.info("worker_ready", model=of.model)
+        worker.run(stop)
+
+
+def services(settings: Settings, stop: threading.Event) -> None:
+    """The services role: periodic jobs and deliveries."""
+    _configure(settings, "services")
+    _ready_store(settings)
+    spool = Spool(settings.spool_dir)
+    with open_store(settings.store_url) as store:
+        queue, outbox = Queue(store), Outbox(store)
+        reporter = parts.reporter(settings, spool, parts.alerter(settings))
+        scheduler = Scheduler(
+            {
+                "close_series": (lambda: _close_series(settings, queue), settings.assembly.poll_s),
+                "reap_leases": (lambda: _reap(settings, queue, outbox, reporter), _REAP_S),
+                "reap_deliveries": (
+                    lambda: outbox.reap(max_attempts=settings.delivery.max_attempts),
+                    _REAP_S,
+                ),
+            }
+        )
+        senders = [
+            Sender(
+                outbox=outbox,
+                channel=channel,
+                policy=parts.retry_policy(settings),
+                lease_s=settings.delivery.lease_s,
+                poll_s=settings.delivery.poll_s,
+            )
+            for channel in _channels(settings, spool)
+        ]
+        threads = [threading.Thread(target=sender.run, args=(stop,), daemon=True) for sender in senders]
+        scheduler.start()
+        for thread in threads:
+            thread.start()
+        stop.wait()
+        scheduler.stop()
+        for thread in threads:
+            thread.join()
+
+
+def _reap(settings: Settings, queue: Queue, outbox: Outbox, reporter: Reporter) -> None:
+    """Take leases back; a series given up that way is still sent on, as its mode asks."""
+    queue.reap(settings.worker.max_attempts)
+    for series in queue.failed_unsent() if settings.mode == "forward" else ():
+        outbox.add(series.series_id, series.revision, reporter.images(series))
+
+
+def _channels(settings: Settings, spool: Spool) -> Iterator[Channel]:
+    for of in settings.archive:
+        yield ArchiveChannel(archive=parts.archive(settings, of), spool=spool)
+    alerts = parts.alerter(settings)
+    for name in alerts.destinations:
+        yield AlertChannel(alerter=alerts, destination=name)
+
+
+def _close_series(settings: Settings, queue: Queue) -> None:
+    rules = parts.completion_rules(settings)
+    for series in queue.receiving():
+        evidence = Evidence(
+            instance_count=series.instance_count,
+            expected_instances=series.expected_instances,
+            learned_instances=series.learned_instances,
+            first_received_at=series.revision_started_at,
+            last_received_at=series.last_received_at,
+            released_at=series.released_at,
+        )
+        because = completed_because(evidence, rules, utc_now())
+        if because is not None and queue.close(series, because):
+            log.info(
+                "closed",
+                series_instance_uid=series.series_instance_uid,
+                revision=series.revision,
+                instances=series.instance_count,
+                because=because,
+            )
+
+
+ROLES: Mapping[str, Callable[[Settings, threading.Event], None]] = {
+    "receiver": receive,
+    "worker": work,
+    "services": services,
+}
+
+
+def serve(settings: Settings, stop: threading.Event, *, options: Sequence[str]) -> None:
+    """Run every role as a process of its own until `stop`."""
+    _configure(settings, "supervisor")
+    _ready_store(settings)
+    supervisor.supervise(
+        [supervisor.Role(name, supervisor.role_command(name, options)) for name in ROLES], stop
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredSeries:
+    """What `qagate score` prints of one series."""
+
+    series_instance_uid: str
+    path: Path
+    examination: Examination
+
+
+def score(
+    settings: Settings, paths: Sequence[Path], *, model: str | None, device: str | None
+) -> tuple[list[ScoredSeries], list[str]]:
+    """Score the series found under `paths`; also one sentence for each file that is no DICOM image."""
+    from qagate.examine import examine, prepare
+
+    found, problems = group(paths)
+    scorer, policy = parts.scorer(settings, model=model, device=device), parts.policy(settings)
+    scored = []
+    for series in found:
+        (examination,) = examine([prepare(series.paths)], [series.header], scorer, policy)
+        scored.append(
+            ScoredSeries(
+                series_instance_uid=series.series_instance_uid, path=series.place, examination=examination
+            )
+        )
+    return scored, problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """A send under way."""
+
+    total: int
+    results: Iterator[scu.StoreResult]
+
+
+def send(paths: Sequence[Path], *, address: str, called: str, calling: str) -> Sending:
+    """Send files and folders to an AE at HOST:PORT."""
+    files = list(find(paths))
+    archive = _archive_at(address, name="receiver", called=called, calling=calling)
+    return Sending(total=len(files), results=scu.store(archive, files))
+
+
+def echo(settings: Settings, name: str, called: str | None) -> None:
+    """C-ECHO an archive of the settings, or any HOST:PORT."""
+    known = {of.name: of for of in settings.archive}
+    if name in known:
+        scu.echo(parts.archive(settings, known[name]))
+    elif ":" in name:
+        scu.echo(_archive_at(name, name=name, called=called or "ANY-SCP", calling=settings.receiver.ae_title))
+    else:
+        there = ", ".join(known) or "none"
+        raise ValueError(f"no archive is named {name!r} (there are: {there}); or give HOST:PORT")
+
+
+def _archive_at(address: str, *, name: str, called: str, calling: str) -> scu.Archive:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"{address!r} is no HOST:PORT such as 127.0.0.1:11112")
+    return scu.Archive(
+        name=name, ae_title=called, host=host.strip("[]"), port=int(port), calling_ae_title=calling
+    )
+
+
+def status(settings: Settings, *, state: str | None, limit: int) -> Overview:
+    """The state of the gate."""
+    with open_store(settings.store_url) as store:
+        return Views(store).overview(state=state, limit=limit)
+
+
+def history(settings: Settings, series_instance_uid: str) -> tuple[SeriesHistory, str | None]:
+    """One series, and the text of its newest report."""
+    with open_store(settings.store_url) as store:
+        views = Views(store)
+        uid = _resolved(views, series_instance_uid)
+        found = views.history(uid)
+        assert found is not None
+    for result in reversed(found.results):
+        for report in sorted(settings.report_dir.glob(f"{uid}/{result.revision}-[ce]*.dcm")):
+            return found, sr_text(dcmread(report))
+    return found, None
+
+
+def _resolved(views: Views, uid: str) -> str:
+    """The full UID of a series named by its UID or the end of it, as `status` shows it."""
+    found = views.ending_with(uid.lstrip("…."))
+    if len(found) != 1:
+        many = "is not known" if not found else f"fits {len(found)} series; give more of it"
+        raise ValueError(f"series {uid} {many}; `qagate status` lists the newest")
+    return found[0]
+
+
+def requeue(settings: Settings, *, series_uids: Sequence[str], failed: bool, dead: bool) -> int:
+    """Let series be scored, or dead deliveries be tried, again; return how many."""
+    with open_store(settings.store_url) as store:
+        count = 0
+        if series_uids or failed:
+            views = Views(store)
+            count += Queue(store).requeue([_resolved(views, uid) for uid in series_uids], failed=failed)
+        if dead:
+            count += Outbox(store).requeue_dead()
+        return count
+
+
+def migrate(settings: Settings) -> str:
+    """Bring the schema to this version's; return what was done."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    before = current_revision(settings.store_url)
+    after = migrate_store(settings.store_url)
+    return f"schema {after}, nothing to do" if before == after else f"schema {before or '(none)'} -> {after}"
+
+
+def models() -> list[dict[str, object]]:
+    """The rows of `qagate models`."""
+    from models import registry
+
+    return [asdict(row) for row in registry.table()]

@@ -1,0 +1,80 @@
+"""`qagate check`: is this installation fit to serve? Every failure names the mend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from qagate import parts
+from qagate.config import Settings
+from qagate.dicom import scu
+from qagate.dicom.spool import Spool
+from qagate.store.migrate import check_revision, current_revision, head_revision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    message: str
+
+
+def run(settings: Settings) -> Iterator[CheckResult]:
+    """Look at everything that can be wrong, one after the other."""
+    yield CheckResult(name="settings", ok=True, message=f"mode {settings.mode}, data in {settings.data_dir}")
+    yield _look("spool", lambda: _spool(settings))
+    yield _look("database", lambda: _database(settings))
+    yield _look("model", lambda: _model(settings))
+    yield _look("policy", lambda: f"version {parts.policy(settings).version}")
+    yield _look("alerts", lambda: ", ".join(parts.alerter(settings).destinations) or "none set")
+    if not settings.archive:
+        yield CheckResult(name="archives", ok=True, message="none set: results stay on this machine")
+    for of in settings.archive:
+        archive = parts.archive(settings, of)
+        yield _look(f"archive {of.name}", partial(_archive, archive))
+
+
+def _look(name: str, look: Callable[[], str]) -> CheckResult:
+    try:
+        return CheckResult(name=name, ok=True, message=look())
+    except (ValueError, RuntimeError, OSError) as error:
+        return CheckResult(name=name, ok=False, message=str(error))
+
+
+def _spool(settings: Settings) -> str:
+    try:
+        spool = Spool(settings.spool_dir)
+        probe = spool.temporary()
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RuntimeError(
+            f"{settings.spool_dir} cannot be written ({error.strerror}): give this user the folder, "
+            "or set data_dir"
+        ) from error
+    free_mb, least_mb = spool.free_bytes() >> 20, settings.receiver.min_free_mb
+    if free_mb < least_mb:
+        raise RuntimeError(
+            f"{free_mb} MB are free, receiver.min_free_mb asks for {least_mb}: make room or lower it"
+        )
+    return f"{free_mb} MB free"
+
+
+def _database(settings: Settings) -> str:
+    if current_revision(settings.store_url) is None:
+        return f"empty; `serve` creates schema {head_revision()}"
+    check_revision(settings.store_url)
+    return f"schema {head_revision()}"
+
+
+def _model(settings: Settings) -> str:
+    scorer = parts.scorer(settings)
+    return f"{scorer.model_name} {scorer.model_version}, weights {scorer.weights_sha256[:12]}"
+
+
+def _archive(archive: scu.Archive) -> str:
+    scu.echo(archive)
+    return f"{archive} answers"

@@ -1,0 +1,251 @@
+"""The command line: click commands, each a few lines that call `app`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from qagate import __version__, config, present
+
+_OWN_ERRORS = (ValueError, RuntimeError, OSError)
+
+
+class _Group(click.Group):
+    """Adds the commands of other packages (entry-point group `qagate.commands`) to our own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *entry_points(group="qagate.commands").names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        for entry in entry_points(group="qagate.commands", name=cmd_name):
+            command = entry.load()
+            return command if isinstance(command, click.Command) else None
+        return None
+
+
+def _fail(error: Exception) -> NoReturn:
+    raise click.ClickException(str(error) or type(error).__name__) from error
+
+
+def _settings(ctx: click.Context, *, needed: bool = True) -> config.Settings:
+    """The settings of --config, of ./qagate.toml, or the defaults where none are needed."""
+    path: Path | None = ctx.find_root().params.get("config_path")
+    if path is None and Path("qagate.toml").exists():
+        path = Path("qagate.toml")
+    if path is None and needed:
+        raise click.ClickException("no settings: run `qagate init`, or name a file with --config")
+    try:
+        return config.load(path)
+    except config.ConfigError as error:
+        _fail(error)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="QAGATE_CONFIG",
+    help="Settings file; default ./qagate.toml.",
+)
+@click.version_option(__version__, prog_name="qagate")
+def main(config_path: Path | None) -> None:
+    """qagate: the image quality gate between scanner and PACS. Not a medical device."""
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default="qagate.toml")
+@click.option("--stdout", is_flag=True, help="Print instead of writing.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+def init(path: Path, stdout: bool, force: bool) -> None:
+    """Write a commented settings file."""
+    if stdout:
+        click.echo(config.template(), nl=False)
+        return
+    if path.exists() and not force:
+        raise click.ClickException(f"{path} exists; --force overwrites it")
+    try:
+        path.write_text(config.template(), encoding="utf-8")
+    except OSError as error:
+        _fail(error)
+    click.echo(f"wrote {path}. Next: `qagate --config {path} check`, then `qagate --config {path} serve`.")
+
+
+@main.command()
+@click.pass_context
+def check(ctx: click.Context) -> None:
+    """Check settings, database, weights, spool and archives; exit 1 when something needs mending."""
+    from qagate import checks
+
+    if not present.checks(checks.run(_settings(ctx))):
+        sys.exit(1)
+
+
+def _run(role: Callable[..., None], ctx: click.Context, supervised: bool) -> None:
+    import threading
+
+    from qagate import supervisor
+
+    settings = _settings(ctx)
+    stop = threading.Event()
+    supervisor.stop_on_signals(stop)
+    if supervised:
+        supervisor.stop_with_parent(stop)
+    try:
+        role(settings, stop)
+    except _OWN_ERRORS as error:
+        _fail(error)
+
+
+@main.command()
+@click.pass_context
+def serve(ctx: click.Context) -> None:
+    """Run the gate: receiver, worker and services as processes of one tree."""
+    from qagate import app
+
+    settings = _settings(ctx)
+    path = ctx.find_root().params.get("config_path") or "qagate.toml"
+    _run(lambda _, stop: app.serve(settings, stop, options=("--config", str(path))), ctx, False)
+
+
+def _role_command(name: str, help: str) -> None:
+    @main.command(name, help=help)
+    @click.option("--supervised", is_flag=True, hidden=True)
+    @click.pass_context
+    def command(ctx: click.Context, supervised: bool) -> None:
+        from qagate import app
+
+        _run(app.ROLES[name], ctx, supervised)
+
+
+_role_command("receiver", "Run the C-STORE receiver alone.")
+_role_command("worker", "Run one scoring worker alone; any number may share a store and a spool.")
+_role_command("services", "Run the scheduler and the deliveries alone.")
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--to", "address", default="127.0.0.1:11112", show_default=True, help="HOST:PORT of the receiver."
+)
+@click.option("--called", default="QAGATE", show_default=True, help="Called AE title.")
+@click.option("--calling", default="QAGATE-SEND", show_default=True, help="Calling AE title.")
+def send(paths: tuple[Path, ...], address: str, called: str, calling: str) -> None:
+    """Send DICOM files or folders to an AE, unchanged."""
+    from qagate import app
+
+    try:
+        failed = present.sending(app.send(paths, address=address, called=called, calling=calling))
+    except _OWN_ERRORS as error:
+        _fail(error)
+    sys.exit(1 if failed else 0)
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each series.")
+@click.option("--model", help="A name that `qagate models` lists; default: the settings'.")
+@click.option("--device", help="auto, cpu or cuda; default: the settings'.")
+@click.pass_context
+def score(
+    ctx: click.Context, paths: tuple[Path, ...], as_json: bool, model: str | None, device: str | None
+) -> None:
+    """Score DICOM files or folders; needs no daemon and sends nothing."""
+    from qagate import app
+
+    settings = _settings(ctx, needed=False)
+    try:
+        scored, problems = app.score(settings, paths, model=model, device=device)
+    except _OWN_ERRORS as error:
+        _fail(error)
+    present.scores(scored, as_json)
+    for problem in problems:
+        click.secho(problem, fg="red", err=True)
+    if problems or not scored:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("series_uid", required=False)
+@click.option("--state", help="Only series in this state, such as FAILED.")
+@click.option("--limit", default=20, show_default=True, help="Newest series shown.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@click.pass_context
+def status(ctx: click.Context, series_uid: str | None, state: str | None, limit: int, as_json: bool) -> None:
+    """Show series, states, verdicts, dead letters and refused objects; or one series' history."""
+    from qagate import app
+
+    try:
+        if series_uid:
+            present.history(*app.history(_settings(ctx), series_uid), as_json)
+        else:
+            present.status(app.status(_settings(ctx), state=state, limit=limit), as_json)
+    except _OWN_ERRORS as error:
+        _fail(error)
+
+
+@main.command()
+@click.argument("series_uids", nargs=-1)
+@click.option("--failed", is_flag=True, help="Every FAILED series.")
+@click.option("--dead", is_flag=True, help="Every delivery that was given up.")
+@click.pass_context
+def requeue(ctx: click.Context, series_uids: tuple[str, ...], failed: bool, dead: bool) -> None:
+    """Score series again, or try dead deliveries again."""
+    from qagate import app
+
+    if not (series_uids or failed or dead):
+        raise click.UsageError("name series UIDs, --failed or --dead")
+    try:
+        count = app.requeue(_settings(ctx), series_uids=series_uids, failed=failed, dead=dead)
+    except _OWN_ERRORS as error:
+        _fail(error)
+    click.echo(f"requeued {count}")
+
+
+@main.command()
+@click.argument("archive")
+@click.option("--called", help="Called AE title, when ARCHIVE is HOST:PORT.")
+@click.pass_context
+def echo(ctx: click.Context, archive: str, called: str | None) -> None:
+    """C-ECHO an archive of the settings by NAME, or any HOST:PORT."""
+    from qagate import app
+
+    try:
+        app.echo(_settings(ctx, needed=":" not in archive), archive, called)
+    except _OWN_ERRORS as error:
+        _fail(error)
+    click.echo(f"{archive} answers")
+
+
+@main.command()
+@click.pass_context
+def migrate(ctx: click.Context) -> None:
+    """Bring the database to this version's schema."""
+    from qagate import app
+
+    try:
+        click.echo(app.migrate(_settings(ctx)))
+    except _OWN_ERRORS as error:
+        _fail(error)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def models(as_json: bool) -> None:
+    """List the models that exist."""
+    from qagate import app
+
+    present.models(app.models(), as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Outbox row -> archive or people. One sender a destination, so that one that is down holds up no other."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from qagate.alerts import Alerter, AlertError, AlertMessage
+from qagate.assessment import Verdict
+from qagate.dicom import scu
+from qagate.dicom.spool import Spool
+from qagate.lease import kept
+from qagate.store.outbox import Delivery, Kind, Outbox, RetryPolicy
+
+log = structlog.get_logger(__name__)
+
+_STORE_AWAY_S = 2.0
+
+
+class SendError(RuntimeError):
+    """A delivery was not acknowledged; the message says by whom and why."""
+
+    def __init__(self, message: str, *, transient: bool = True) -> None:
+        super().__init__(message)
+        self.transient = transient  #: worth another try without anyone mending something
+
+
+class Channel(Protocol):
+    """One way out of the gate."""
+
+    @property
+    def destination(self) -> str:
+        """Its name in the outbox."""
+        ...
+
+    def send(self, kind: Kind, payload: str) -> None:
+        """Deliver; SendError when it was not acknowledged."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveChannel:
+    """C-STORE to one archive. Payload: the path of a document, or a JSON list of spool paths."""
+
+    archive: scu.Archive
+    spool: Spool
+
+    @property
+    def destination(self) -> str:
+        """The archive's name."""
+        return self.archive.name
+
+    def send(self, kind: Kind, payload: str) -> None:
+        """Send every file and check every answer."""
+        paths = [Path(payload)]
+        if kind is Kind.FORWARD:
+            paths = [self.spool.absolute(path) for path in json.loads(payload)]
+        delivered = 0
+        try:
+            for result in scu.store(self.archive, paths):
+                if result.delivery is not scu.Delivery.DELIVERED:
+                    transient = result.delivery is scu.Delivery.RETRY
+                    raise SendError(f"{result.sop_instance_uid}: {result.message}", transient=transient)
+                delivered += 1
+        except scu.DeliveryError as error:
+            # Most of what an administrator mends at an archive needs no second command here.
+            raise SendError(str(error)) from error
+        if delivered != len(paths):
+            raise SendError(f"{self.archive} acknowledged {delivered} of {len(paths)} files")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertChannel:
+    """One alert destination. Payload: the message as JSON."""
+
+    alerter: Alerter
+    destination: str
+
+    def send(self, kind: Kind, payload: str) -> None:
+        """Send the message."""
+        try:
+            self.alerter.send(parse_alert(payload), only=(self.destination,))
+        except AlertError as error:
+            raise SendError(str(error)) from error
+
+
+def alert_payload(message: AlertMessage) -> str:
+    """An alert as it lies in the outbox."""
+    return json.dumps({"verdict": message.verdict.value, "title": message.title, "body": message.body})
+
+
+def parse_alert(payload: str) -> AlertMessage:
+    """What `alert_payload` wrote."""
+    values = json.loads(payload)
+    return AlertMessage(verdict=Verdict(values["verdict"]), title=values["title"], body=values["body"])
+
+
+class Sender:
+    """Delivers what waits for one channel, until told to stop."""
+
+    def __init__(
+        self, *, outbox: Outbox, channel: Channel, policy: RetryPolicy, lease_s: float, poll_s: float
+    ) -> None:
+        self._outbox, self._channel, self._policy = outbox, channel, policy
+        self._lease_s, self._poll_s = lease_s, poll_s
+
+    def run(self, stop: threading.Event) -> None:
+        """Deliver until `stop`; the delivery in hand is finished first."""
+        while not stop.is_set():
+            try:
+                delivery = self._outbox.claim(self._lease_s, destination=self._channel.destination)
+                if delivery is None:
+                    stop.wait(self._poll_s)
+                    continue
+                self._deliver(delivery)
+            except Exception as error:  # loop edge: a store that is away comes back
+                log.error("delivery_failed", destination=self._channel.destination, error=str(error))
+                stop.wait(_STORE_AWAY_S)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        about = {
+            "destination": delivery.destination,
+            "kind": delivery.kind.value,
+            "series_instance_uid": delivery.series_instance_uid,
+            "revision": delivery.revision,
+            "attempts": delivery.attempts,
+        }
+        try:
+            with kept(lambda: self._outbox.heartbeat(delivery, self._lease_s), self._lease_s):
+                self._channel.send(delivery.kind, delivery.payload)
+        except SendError as error:
+            reason, transient = str(error), error.transient
+        except Exception as error:  # loop edge: a lost file or a bug is one delivery's trouble
+            reason, transient = f"{type(error).__name__}: {error}", True
+        else:
+            self._outbox.mark_sent(delivery)
+            log.info("delivered", **about)
+            return
+        mark = self._outbox.mark_retry(delivery, reason, self._policy) if transient else None
+        retry = mark or self._outbox.mark_dead(delivery, reason)
+        log.warning("not_delivered", **about, reason=reason, state=retry.state.value if retry else "lost")

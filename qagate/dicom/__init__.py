@@ -1,0 +1,1 @@
+"""DICOM in and out: access, reception, spool, headers, pixels, reports, sending."""

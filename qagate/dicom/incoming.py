@@ -1,0 +1,146 @@
+"""Streams the data set of a C-STORE request to a temporary file of the spool while it arrives.
+
+pynetdicom collects a data set in a BytesIO. The one given to it here writes each fragment to disk and
+hashes it, so memory stays flat for objects of any size. It never raises: a full disk in the middle of a
+message is remembered, the rest is discarded, and the handler answers with a status.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from io import BytesIO
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import DIMSEMessage
+
+from qagate.dicom.headers import is_uid
+from qagate.dicom.part10 import FileMeta
+from qagate.dicom.spool import Spool
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+    from pynetdicom.association import Association
+    from pynetdicom.pdu_primitives import P_DATA
+
+NO_UID = "0.0"  #: stands for a SOP Instance UID that the request lacks; no data set matches it
+_CHECK_EVERY = 16 << 20  #: bytes between two looks at the free space
+
+
+class Incoming(BytesIO):
+    """The data set of one message on its way to the disk."""
+
+    def __init__(self, spool: Spool, association: Association, message: DIMSEMessage, min_free: int) -> None:
+        super().__init__()
+        self._spool = spool
+        self._association = association
+        self._message = message
+        self._min_free = min_free
+        self._file: BinaryIO | None = None
+        self._digest = hashlib.sha256()
+        self._unchecked = 0
+        self.path = spool.temporary()
+        self.meta: FileMeta | None = None
+        self.size = 0  #: bytes of the encoded data set
+        self.failure = ""  #: why nothing more is written
+
+    @property
+    def sha256(self) -> str:
+        """Of the encoded data set, in hexadecimal."""
+        return self._digest.hexdigest()
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Take one fragment (called by pynetdicom in the association's network thread)."""
+        length = memoryview(data).nbytes
+        if self.failure:
+            return length
+        try:
+            file = self._file or self._open()
+            self._check_space(length)
+            file.write(data)
+        except (OSError, KeyError) as error:
+            self._fail(error)
+            return length
+        self._digest.update(data)
+        self.size += length
+        return length
+
+    def complete(self) -> bool:
+        """Flush what was received; False when it could not be written (see `failure`)."""
+        if self._file and not self.failure:
+            try:
+                self._file.close()
+            except OSError as error:
+                self._fail(error)
+        return not self.failure
+
+    def discard(self) -> None:
+        """Close and delete the temporary file; without effect on what was placed."""
+        if self._file:
+            # A full disk shows again when the buffer is flushed; the bytes are not wanted.
+            with suppress(OSError):
+                self._file.close()
+            self.path.unlink(missing_ok=True)
+
+    def _open(self) -> BinaryIO:
+        command = self._message.command_set
+        if not is_uid(str(command.get("AffectedSOPInstanceUID") or "")):
+            # pynetdicom does not answer such a request; with this it reaches the handler.
+            command.AffectedSOPInstanceUID = NO_UID
+        context = self._association._accepted_cx[cast(int, self._message.context_id)]
+        self.meta = FileMeta(
+            sop_class_uid=str(command.get("AffectedSOPClassUID") or ""),
+            sop_instance_uid=str(command.get("AffectedSOPInstanceUID") or ""),
+            transfer_syntax_uid=str(context.transfer_syntax[0]),
+            sending_ae_title=self._association.requestor.ae_title.strip(),
+            receiving_ae_title=self._association.acceptor.ae_title.strip(),
+        )
+        self._unchecked = _CHECK_EVERY
+        self._file = self.path.open("xb", buffering=1 << 18)
+        self._file.write(self.meta.encode())
+        return self._file
+
+    def _check_space(self, length: int) -> None:
+        self._unchecked += length
+        if self._unchecked >= _CHECK_EVERY:
+            self._unchecked = 0
+            if self._spool.free_bytes() < self._min_free:
+                raise OSError("free space is below the watermark")
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        self.discard()
+
+
+class StreamingProvider(DIMSEServiceProvider):
+    """pynetdicom's DIMSE provider, with every data set streamed to the spool."""
+
+    def __init__(self, association: Association, spool: Spool, min_free: int) -> None:
+        super().__init__(association)
+        self._spool = spool
+        self._min_free = min_free
+        self._open: set[Incoming] = set()
+        self._current: Incoming
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Process one P-DATA primitive."""
+        if self.message is None:
+            self.message = DIMSEMessage()
+            incoming = Incoming(self._spool, self.assoc, self.message, self._min_free)
+            self.message.data_set = incoming
+            self._current = incoming
+            self._open.add(incoming)
+        super().receive_primitive(primitive)
+        if self.message is None and self._current.meta is None:
+            self._open.discard(self._current)  # a message without a data set
+
+    def done(self, incoming: Incoming) -> None:
+        """Forget a message that was answered; its temporary file is deleted unless it was placed."""
+        self._open.discard(incoming)
+        incoming.discard()
+
+    def close(self) -> None:
+        """Delete what an association that ended half-way left behind."""
+        for incoming in tuple(self._open):
+            self.done(incoming)

@@ -1,0 +1,1 @@
+"""What the gate thinks: completeness, salient slices, prompts, measures, scoring, policy."""

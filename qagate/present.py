@@ -1,0 +1,210 @@
+"""What the commands print: lines for people, also in a narrow terminal, and objects for machines."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from qagate.assessment import Verdict
+from qagate.dicom.scu import Delivery
+
+if TYPE_CHECKING:
+    from qagate.app import ScoredSeries, Sending
+    from qagate.checks import CheckResult
+    from qagate.store.views import Overview, SeriesHistory, SeriesRow
+
+_COLOUR = {"PASS": "green", "REVIEW": "yellow", "REPEAT": "red", "NOT_ASSESSED": "cyan", "FAILED": "red"}
+
+
+def checks(results: Iterable[CheckResult]) -> bool:
+    """One line a check, as they come; what failed names the mend. Returns whether all is well."""
+    well = True
+    for result in results:
+        well = well and result.ok
+        click.secho("ok    " if result.ok else "FAILED", fg="green" if result.ok else "red", nl=False)
+        click.echo(f"  {result.name}: {result.message}")
+    return well
+
+
+def sending(run: Sending) -> int:
+    """Show progress while files are sent; return how many failed."""
+    failed: list[str] = []
+    sent = 0
+    columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("send", total=run.total)
+        for result in run.results:
+            progress.advance(task)
+            if result.delivery is Delivery.DELIVERED:
+                sent += 1
+            else:
+                failed.append(f"{result.path}: {result.message}")
+    for line in failed:
+        click.secho(line, fg="red", err=True)
+    click.echo(f"sent {sent} of {run.total} files")
+    return len(failed)
+
+
+def _score_object(row: ScoredSeries) -> dict[str, object]:
+    """The object that `qagate score --json` prints for one series."""
+    assessment, decision = row.examination.assessment, row.examination.decision
+    return {
+        "series_instance_uid": row.series_instance_uid,
+        "path": str(row.path),
+        "verdict": decision.verdict.value,
+        "quality": assessment.quality,
+        "score": assessment.score,
+        "reasons": list(decision.reasons),
+        "measures": dict(assessment.measures),
+        "prompt": asdict(assessment.prompt),
+        "model": {
+            "name": assessment.model,
+            "version": assessment.model_version,
+            "weights_sha256": assessment.weights_sha256,
+        },
+        "slices": [asdict(one) for one in assessment.slices],
+    }
+
+
+def scores(rows: Sequence[ScoredSeries], as_json: bool) -> None:
+    """A table of scored series, or one JSON object a line."""
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(_score_object(row), allow_nan=False))
+        return
+    root = os.path.commonpath([row.path.parent for row in rows]) if rows else ""
+    names = [os.path.relpath(row.path, root) for row in rows]
+    width = max(map(len, names), default=0)
+    for name, row in zip(names, rows, strict=True):
+        assessment, decision = row.examination.assessment, row.examination.decision
+        prompt = assessment.prompt
+        click.echo(f"{name:<{width}}  ", nl=False)
+        click.echo(_verdict(decision.verdict.value, assessment.quality), nl=False)
+        click.echo(f"  {prompt.modality} {prompt.region} {prompt.type}, {assessment.slice_count} slices")
+        told = [*decision.reasons, *(finding.text for finding in assessment.findings)]
+        for reason in dict.fromkeys(told if decision.verdict is not Verdict.PASS else told[1:]):
+            click.echo(f"    {reason}")
+
+
+def status(overview: Overview, as_json: bool) -> None:
+    """The gate's state."""
+    if as_json:
+        click.echo(json.dumps(asdict(overview), default=_jsonable))
+        return
+    click.echo(
+        ", ".join(f"{count} {name}" for name, count in sorted(overview.counts.items())) or "no series yet"
+    )
+    for row in overview.series:
+        _series_line(row)
+    for title, lines in _troubles(overview):
+        click.secho(f"\n{title}", bold=True)
+        for line in lines:
+            click.echo(f"  {line}")
+
+
+def history(found: SeriesHistory, report: str | None, as_json: bool) -> None:
+    """One series: what was concluded, what was delivered, and its report as text."""
+    if as_json:
+        click.echo(json.dumps(asdict(found), default=_jsonable))
+        return
+    row = found.row
+    click.echo(f"series {row.series_instance_uid}")
+    click.echo(f"{row.modality}, {row.instance_count} images from {row.calling_ae_title}, {row.state}")
+    click.echo(
+        f"received {row.last_received_at:%Y-%m-%d %H:%M:%S} UTC, complete: {row.closed_because or '-'}"
+    )
+    if row.last_error:
+        click.secho(f"error: {row.last_error}", fg="red")
+    for result in found.results:
+        decision = result.decision
+        click.echo(f"\nrevision {result.revision}, decided {result.decided_at:%H:%M:%S} UTC: ", nl=False)
+        click.secho(decision.verdict.value, bold=True)
+        for reason in decision.reasons:
+            click.echo(f"  {reason}")
+    for delivery in found.deliveries:
+        note = f": {delivery.last_error}" if delivery.last_error else ""
+        click.echo(
+            f"revision {delivery.revision} {delivery.kind} to {delivery.destination}: {delivery.state}{note}"
+        )
+    if report:
+        click.echo(f"\n{report}")
+
+
+def models(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
+    """The table of models."""
+    if as_json:
+        click.echo(json.dumps(list(rows)))
+        return
+    for row in rows:
+        click.secho(f"{row['name']}{' (default)' if row['default'] else ''}", bold=True)
+        for key in ("variant", "parameters", "input", "score_range", "source"):
+            value = f"{row[key]:,}" if isinstance(row[key], int) else row[key]
+            click.echo(f"  {key.replace('_', ' '):<12}{value}")
+
+
+def _series_line(row: SeriesRow) -> None:
+    """A line for what and where, a second for why."""
+    state = row.state if row.revision == 1 else f"{row.state} r{row.revision}"
+    click.echo(f"{_short(row.series_instance_uid):<10}  {row.modality[:4]:<4}  ", nl=False)
+    click.echo(f"{row.station_name[:12]:<12} {row.instance_count:>5} images  ", nl=False)
+    click.echo(click.style(f"{state:<12}", fg=_COLOUR.get(row.state)), nl=False)
+    click.echo(f"  {_verdict(row.verdict, row.quality)}  {_ago(row.last_received_at)}")
+    why = row.last_error or ("; ".join(row.reasons) if row.verdict != "PASS" else "")
+    if why:
+        click.echo(f"    {why}")
+
+
+def _verdict(verdict: str | None, quality: float | None) -> str:
+    """The verdict in its colour and the quality, always as wide."""
+    word = click.style(f"{verdict or '-':<12}", fg=_COLOUR.get(verdict or ""), bold=verdict == "REPEAT")
+    return f"{word} {'-' if quality is None else f'{quality:.2f}':>4}"
+
+
+def _troubles(overview: Overview) -> Iterator[tuple[str, list[str]]]:
+    if overview.stuck:
+        yield (
+            "deliveries in trouble (`qagate requeue --dead` tries dead ones again)",
+            [
+                f"{d.state} {d.kind} to {d.destination}, {d.attempts} tries: {d.last_error}"
+                for d in overview.stuck
+            ],
+        )
+    if overview.refused:
+        yield (
+            "objects refused (never accepted; the sender was told)",
+            [
+                f"0x{r.status:04X} from {r.calling_ae_title} {_ago(r.refused_at)}: {r.reason} "
+                f"[{r.sop_instance_uid or 'no UID'}]"
+                for r in overview.refused
+            ],
+        )
+    if overview.conflicts:
+        yield (
+            "other bytes under a known SOP Instance UID (both are kept)",
+            [f"{c.sop_instance_uid} from {c.calling_ae_title}: {c.path}" for c in overview.conflicts],
+        )
+
+
+def _short(uid: str) -> str:
+    """The end of a UID, which tells series apart; commands take it in place of the whole."""
+    return uid if len(uid) <= 10 else f"…{uid[-9:]}"
+
+
+def _ago(when: datetime) -> str:
+    seconds = (datetime.now(UTC) - when).total_seconds()
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{max(seconds, 0):.0f} s ago"
+
+
+def _jsonable(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else getattr(value, "value", str(value))

@@ -1,0 +1,181 @@
+"""From an examination to what leaves the gate: SR and KOS files, and the outbox rows that send them.
+
+Files are written before the transaction that refers to them. They are pure functions of the series'
+revision, the model and the policy, so writing one again changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from qagate.alerts import Alerter
+from qagate.assessment import Verdict
+from qagate.delivery import alert_payload
+from qagate.dicom.report import (
+    DocumentReference,
+    ReportError,
+    ReportIdentity,
+    SRClass,
+    build_kos,
+    build_sr,
+    reference_to,
+    to_bytes,
+)
+from qagate.dicom.spool import Spool
+from qagate.series import Series
+from qagate.store.outbox import Kind, OutboxItem
+
+if TYPE_CHECKING:
+    from qagate.examine import Examination
+
+log = structlog.get_logger(__name__)
+
+_BAD = (Verdict.REVIEW, Verdict.REPEAT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """What one archive is sent."""
+
+    name: str
+    results: bool  #: SR and KOS
+    images: bool  #: the series itself, unchanged
+    sr_class: SRClass = "comprehensive3d"
+
+
+class Reporter:
+    """Writes the documents of a decision and lists what must be delivered."""
+
+    def __init__(
+        self,
+        *,
+        spool: Spool,
+        folder: Path,
+        destinations: Sequence[Destination],
+        alerter: Alerter,
+        alert_verdicts: Sequence[Verdict],
+        identity: Callable[[Series], ReportIdentity],
+    ) -> None:
+        self._spool, self._folder = spool, folder
+        self._destinations = tuple(destinations)
+        self._alerter = alerter
+        self._alert_verdicts = tuple(alert_verdicts)
+        self._identity = identity
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def deliveries(self, series: Series, examination: Examination) -> list[OutboxItem]:
+        """Write SR and KOS and return every delivery of this revision, alert first."""
+        items = self._alerts(series, examination)
+        try:
+            items += self._documents(series, examination)
+        except ReportError as error:
+            # Without a usable header there is no study to put a report in; the decision still stands.
+            log.error("report_impossible", series_instance_uid=series.series_instance_uid, reason=str(error))
+        return items + self.images(series)
+
+    def images(self, series: Series) -> list[OutboxItem]:
+        """The deliveries of the series itself, due whatever became of its assessment."""
+        paths = json.dumps([instance.path for instance in series.instances])
+        return [
+            OutboxItem(kind=Kind.FORWARD, destination=to.name, payload=paths)
+            for to in self._destinations
+            if to.images
+        ]
+
+    def _alerts(self, series: Series, examination: Examination) -> list[OutboxItem]:
+        if examination.decision.verdict not in self._alert_verdicts:
+            return []
+        message = self._alerter.compose(series, examination.assessment, examination.decision)
+        return [
+            OutboxItem(kind=Kind.ALERT, destination=name, payload=alert_payload(message))
+            for name in self._alerter.destinations
+        ]
+
+    def _documents(self, series: Series, examination: Examination) -> list[OutboxItem]:
+        receivers = [to for to in self._destinations if to.results]
+        evidence = self._evidence(series, examination)
+        srs = {
+            sr_class: self._write(series, sr_class, self._sr(series, examination, evidence, sr_class))
+            for sr_class in {to.sr_class for to in receivers} or {"comprehensive3d"}
+        }
+        items = [
+            OutboxItem(kind=Kind.SR, destination=to.name, payload=str(srs[to.sr_class])) for to in receivers
+        ]
+        if examination.decision.verdict in _BAD:
+            kos = build_kos(
+                evidence,
+                examination.assessment,
+                examination.decision,
+                self._identity(series),
+                content_datetime=series.last_received_at,
+            )
+            path = str(self._write(series, "kos", kos))
+            items += [OutboxItem(kind=Kind.KOS, destination=to.name, payload=path) for to in receivers]
+        return items
+
+    def _sr(
+        self, series: Series, examination: Examination, evidence: Sequence[Dataset], sr_class: SRClass
+    ) -> Dataset:
+        # The time of the last slice, not of this run: a second run must make the same bytes.
+        return build_sr(
+            evidence,
+            examination.assessment,
+            examination.decision,
+            self._identity(series),
+            content_datetime=series.last_received_at,
+            previous=self._previous(series, sr_class),
+            sr_class=sr_class,
+        )
+
+    def _evidence(self, series: Series, examination: Examination) -> list[Dataset]:
+        """Headers of the scored instances, each once; of the first instance when nothing was scored."""
+        paths = list(dict.fromkeys(Path(header.path) for header in examination.evidence))
+        if not paths:
+            paths = [self._spool.absolute(series.instances[0].path)]
+        return [dcmread(path, stop_before_pixels=True, force=True) for path in paths]
+
+    def _previous(self, series: Series, sr_class: SRClass) -> DocumentReference | None:
+        """The report of the last revision that has one.
+
+        A file alone is no report: its revision may have been overtaken by a late instance while it was
+        scored, and was then never sent.
+        """
+        for revision in reversed(series.decided_revisions):
+            former = self._path(series, revision, sr_class)
+            if former.exists():
+                return reference_to(dcmread(former))
+        return None
+
+    def _path(self, series: Series, revision: int, kind: str) -> Path:
+        return report_path(self._folder, series.series_instance_uid, revision, kind)
+
+    def _write(self, series: Series, kind: str, document: Dataset) -> Path:
+        """Write a document durably under the name of its revision, replacing a former run's."""
+        path = self._path(series, series.revision, kind)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.part")
+        with temporary.open("wb") as file:
+            file.write(to_bytes(document))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return path
+
+
+def report_path(folder: Path, series_instance_uid: str, revision: int, kind: str = "comprehensive3d") -> Path:
+    """Where a document of one revision lies; kind: an SR class or "kos"."""
+    return folder / series_instance_uid / f"{revision}-{kind}.dcm"

@@ -1,0 +1,1 @@
+"""State: schema, engine, queue, outbox, views and migrations. SQLAlchemy stays here."""

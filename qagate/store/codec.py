@@ -1,0 +1,49 @@
+"""Assessments and decisions as JSON text, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+from qagate.assessment import Artefact, Assessment, Decision, Finding, Prompt, SliceScore, Verdict
+
+
+def dumps(value: Assessment | Decision) -> str:
+    """Return JSON; NaN stays NaN, which Python reads back."""
+    return json.dumps(value, default=_plain, separators=(",", ":"))
+
+
+def _plain(value: Any) -> object:
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "item"):  # a NumPy number
+        return value.item()
+    raise TypeError(f"a result holds a {type(value).__name__}, which JSON cannot")
+
+
+def load_assessment(text: str) -> Assessment:
+    """Return what `dumps` wrote."""
+    values: dict[str, Any] = json.loads(text)
+    values["prompt"] = Prompt(**_tuples(values["prompt"]))
+    values["slices"] = tuple(SliceScore(**item) for item in values["slices"])
+    values["findings"] = tuple(
+        Finding(**_tuples(item | {"artefact": Artefact(item["artefact"])})) for item in values["findings"]
+    )
+    return Assessment(**values)
+
+
+def load_decision(text: str) -> Decision:
+    """Return what `dumps` wrote."""
+    values: dict[str, Any] = json.loads(text)
+    return Decision(**_tuples(values | {"verdict": Verdict(values["verdict"])}))
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}

@@ -1,0 +1,124 @@
+"""Opens the database. Other modules of the store get transactions from here; nobody else does."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import psycopg
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from qagate.store.errors import DATABASE_ERRORS, StoreError, explain
+
+Clock = Callable[[], datetime]
+_READS = "qagate_reads"
+
+
+def utc_now() -> datetime:
+    """Return the time, with zone."""
+    return datetime.now(UTC)
+
+
+class Store:
+    """One open database. Threads may share it; every process opens its own.
+
+    `clock` gives the time of leases, pauses and decisions (UTC). Machines that share a Postgres need
+    clocks that agree to within a fraction of the lease.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def now(self) -> datetime:
+        """Return the store's time, UTC."""
+        return self._clock()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction that writes; SQLite's write lock is taken at once. Raises StoreError."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except DATABASE_ERRORS as error:
+            raise explain(error, self._engine.url) from error
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One transaction that only reads; it never waits for a writer. Raises StoreError."""
+        try:
+            with self._engine.connect().execution_options(**{_READS: True}) as connection:
+                yield connection
+        except DATABASE_ERRORS as error:
+            raise explain(error, self._engine.url) from error
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_store(url: str, *, clock: Clock = utc_now, lock_timeout_s: float = 10.0) -> Store:
+    """Open `sqlite:///FILE` or `postgresql+psycopg://…`; connects at first use.
+
+    A write waits `lock_timeout_s` for locks of others. Raises StoreError for a URL that cannot be used.
+    """
+    return Store(make_engine(parse_url(url), lock_timeout_s), clock)
+
+
+def parse_url(url: str) -> URL:
+    """Return the URL with its driver; StoreError names what is wrong, never the password."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise StoreError("database_url is no URL such as postgresql+psycopg://user@host/name") from None
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+        raise StoreError(
+            f"database_url names {parsed.drivername}: only sqlite:///FILE and postgresql+psycopg:// work"
+        )
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise StoreError("database_url names no file: sqlite:///FILE, because several processes share it")
+    return parsed
+
+
+def make_engine(url: URL, lock_timeout_s: float) -> Engine:
+    """Return an engine whose transactions begin as each database needs it."""
+    connect_args: dict[str, Any] = {"timeout": lock_timeout_s}
+    if url.get_backend_name() != "sqlite":
+        connect_args = {"connect_timeout": 10, "application_name": "qagate"}
+    # Parameters stay out of error texts, which reach logs.
+    engine = create_engine(url, connect_args=connect_args, pool_pre_ping=True, hide_parameters=True)
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+
+        @event.listens_for(engine, "connect")
+        def _set_up_postgres(connection: psycopg.Connection[Any], _: object) -> None:
+            connection.execute(f"SET lock_timeout = {int(lock_timeout_s * 1000)}")
+            connection.commit()
+
+    return engine
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # BEGIN is ours, see below
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later can be refused at the write, whatever the timeout.
+    reads = connection.get_execution_options().get(_READS)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

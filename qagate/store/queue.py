@@ -1,0 +1,298 @@
+"""Series from reception to decision: recording, closing, claims with leases, and how a claim ends."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Row,
+    delete,
+    exists,
+    insert,
+    select,
+    true,
+    update,
+)
+
+from qagate.assessment import Assessment, Decision
+from qagate.series import Received, Series, State
+from qagate.store import intake
+from qagate.store.codec import dumps
+from qagate.store.engine import Store
+from qagate.store.outbox import OutboxItem, deliver_if_done, insert_items
+from qagate.store.rows import instances_of, series_of, text
+from qagate.store.schema import conflict, instance, outbox, refused, result, series
+from qagate.store.transitions import move
+
+_RETRY_S = 5.0  #: pause before a failed series is tried again, times its tries
+_DIED = "the worker died or stopped answering while it held this series"
+_REFUSALS_KEPT = 10_000
+_WAITING = series.alias("waiting")  # made once: idle workers ask all the time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receiving:
+    """A series that is being received, with what speaks for its completeness."""
+
+    series_id: int
+    series_instance_uid: str
+    revision: int
+    instance_count: int
+    expected_instances: int | None
+    learned_instances: int | None
+    revision_started_at: datetime
+    last_received_at: datetime
+    released_at: datetime | None
+
+
+class Queue:
+    """Any number of receivers and workers, on any number of machines, may each have one."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def record(self, batch: Iterable[Received]) -> tuple[intake.Reopened, ...]:
+        """Record instances; those already known are nothing new, other bytes under a known UID a conflict.
+
+        An instance that is new to its series leads it back to RECEIVING: the same revision while nobody
+        scored it, the next one otherwise; a lease on the former revision is void.
+        """
+        with self._store.write() as connection:
+            return intake.record(connection, batch, self._store.now())
+
+    def refused(
+        self,
+        *,
+        status: int,
+        reason: str,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        calling_ae_title: str,
+        address: str,
+        refused_at: datetime,
+    ) -> None:
+        """Record a C-STORE that was answered with a failure; the newest ten thousand are kept."""
+        with self._store.write() as connection:
+            number = connection.scalar(
+                insert(refused)
+                .values(
+                    status=status,
+                    reason=text(reason),
+                    sop_class_uid=text(sop_class_uid),
+                    sop_instance_uid=text(sop_instance_uid),
+                    calling_ae_title=text(calling_ae_title),
+                    address=address,
+                    refused_at=refused_at,
+                )
+                .returning(refused.c.id)
+            )
+            connection.execute(delete(refused).where(refused.c.id <= (number or 0) - _REFUSALS_KEPT))
+
+    def known_paths(self) -> set[str]:
+        """Return the spool path of everything recorded, conflicts included."""
+        with self._store.read() as connection:
+            known = set(connection.scalars(select(instance.c.path)))
+            return known | set(connection.scalars(select(conflict.c.path)))
+
+    def released(self, series_instance_uids: Iterable[str], when: datetime) -> None:
+        """Note that no open association feeds these series since `when`; a newer instance outweighs it."""
+        with self._store.write() as connection:
+            for uid in sorted(series_instance_uids):
+                ended = move(State.RECEIVING, State.RECEIVING).where(
+                    series.c.series_instance_uid == uid, series.c.last_received_at <= when
+                )
+                connection.execute(ended.values(released_at=when))
+
+    def receiving(self) -> list[Receiving]:
+        """Return every series in state RECEIVING."""
+        with self._store.read() as connection:
+            rows = connection.execute(select(series).where(series.c.state == State.RECEIVING.value)).all()
+            return [
+                Receiving(
+                    series_id=row.id,
+                    series_instance_uid=row.series_instance_uid,
+                    revision=row.revision,
+                    instance_count=row.instance_count,
+                    expected_instances=row.expected_instances,
+                    learned_instances=intake.learned(connection, row),
+                    revision_started_at=row.revision_started_at,
+                    last_received_at=row.last_received_at,
+                    released_at=row.released_at,
+                )
+                for row in rows
+            ]
+
+    def close(self, receiving: Receiving, because: str) -> bool:
+        """RECEIVING -> COMPLETE; False when an instance came since the evidence was read."""
+        now = self._store.now()
+        with self._store.write() as connection:
+            closed = (
+                move(State.RECEIVING, State.COMPLETE)
+                .where(
+                    series.c.id == receiving.series_id,
+                    series.c.revision == receiving.revision,
+                    series.c.instance_count == receiving.instance_count,
+                )
+                .values(closed_at=now, closed_because=because, not_before=now)
+            )
+            return _hit(connection.execute(closed))
+
+    def claim(self, worker: str, lease_s: float) -> Series | None:
+        """COMPLETE -> SCORING for the series that waits longest; None when none waits."""
+        now = self._store.now()
+        due = (_WAITING.c.state == State.COMPLETE.value, _WAITING.c.not_before <= now)
+        oldest = select(_WAITING.c.id).where(*due).order_by(_WAITING.c.not_before, _WAITING.c.id).limit(1)
+        with self._store.read() as connection:  # an idle worker takes no write lock
+            if connection.execute(oldest).first() is None:
+                return None
+        claimed = (
+            move(State.COMPLETE, State.SCORING)
+            .where(series.c.id == oldest.with_for_update(skip_locked=True).scalar_subquery())
+            .values(
+                attempts=series.c.attempts + 1,
+                worker=worker,
+                lease_token=str(uuid.uuid4()),
+                lease_expires_at=now + timedelta(seconds=lease_s),
+            )
+            .returning(*series.c)
+        )
+        with self._store.write() as connection:
+            row: Row[Any] | None = connection.execute(claimed).one_or_none()
+            if row is None:
+                return None
+            claim = series_of(row, instances_of(connection, row.id, row.series_instance_uid))
+            decided = select(result.c.revision).where(result.c.series_id == row.id)
+            former = connection.scalars(decided.order_by(result.c.revision))
+            return replace(claim, decided_revisions=tuple(former))
+
+    def heartbeat(self, claimed: Series, lease_s: float) -> bool:
+        """Renew a lease; False when it is no longer held."""
+        until = self._store.now() + timedelta(seconds=lease_s)
+        with self._store.write() as connection:
+            renewed = update(series).where(*_held(claimed)).values(lease_expires_at=until)
+            return _hit(connection.execute(renewed))
+
+    def finish(
+        self, claimed: Series, assessment: Assessment, decision: Decision, deliveries: Sequence[OutboxItem]
+    ) -> bool:
+        """SCORING -> DECIDED with result and deliveries, in one transaction; DELIVERED when none waits.
+
+        Returns False, having written nothing, when the lease is no longer held or a late instance made
+        the revision obsolete.
+        """
+        now = self._store.now()
+        decided = move(State.SCORING, State.DECIDED).where(*_held(claimed))
+        with self._store.write() as connection:
+            row = connection.execute(
+                decided.values(last_error=None, decided_at=now).returning(series.c.worker)
+            ).one_or_none()
+            if row is None:
+                return False
+            connection.execute(
+                insert(result).values(
+                    series_id=claimed.series_id,
+                    revision=claimed.revision,
+                    verdict=decision.verdict.value,
+                    quality=None if assessment.quality is None else float(assessment.quality),
+                    instance_count=len(claimed.instances),
+                    last_received_at=claimed.last_received_at,
+                    decided_at=now,
+                    worker=row.worker,
+                    assessment=dumps(assessment),
+                    decision=dumps(decision),
+                )
+            )
+            insert_items(connection, claimed.series_id, claimed.revision, deliveries, now)
+            deliver_if_done(connection, claimed.series_id)
+            return True
+
+    def fail(
+        self, claimed: Series, reason: str, max_attempts: int, deliveries: Sequence[OutboxItem] = ()
+    ) -> State | None:
+        """End a failed try: back to COMPLETE after a pause, or FAILED when the tries are used up.
+
+        `deliveries` are due on FAILED only. Returns the new state; None when the lease was lost.
+        """
+        now = self._store.now()
+        state = State.FAILED if claimed.attempts >= max_attempts else State.COMPLETE
+        not_before = now + timedelta(seconds=_RETRY_S * claimed.attempts)
+        with self._store.write() as connection:
+            ended = move(State.SCORING, state).where(*_held(claimed))
+            if not _hit(connection.execute(ended.values(last_error=text(reason), not_before=not_before))):
+                return None
+            if state is State.FAILED:
+                insert_items(connection, claimed.series_id, claimed.revision, deliveries, now)
+            return state
+
+    def reap(self, max_attempts: int) -> int:
+        """Take back the leases that ran out; return how many.
+
+        A series whose workers died `max_attempts` times is FAILED, so that it kills no further one.
+        """
+        now = self._store.now()
+        expired = (
+            select(series.c.id, series.c.attempts)
+            .where(series.c.state == State.SCORING.value, series.c.lease_expires_at < now)
+            .with_for_update(skip_locked=True)
+        )
+        with self._store.write() as connection:
+            rows = connection.execute(expired).all()
+            for row in rows:
+                state = State.FAILED if row.attempts >= max_attempts else State.COMPLETE
+                connection.execute(
+                    move(State.SCORING, state)
+                    .where(series.c.id == row.id)
+                    .values(last_error=_DIED, not_before=now)
+                )
+            return len(rows)
+
+    def requeue(self, series_instance_uids: Sequence[str] = (), *, failed: bool = False) -> int:
+        """Let series be scored again; return how many.
+
+        A FAILED one keeps its revision. A decided one gets the next, whose report supersedes the last.
+        """
+        named = series.c.series_instance_uid.in_(series_instance_uids)
+        fresh = {"attempts": 0, "not_before": self._store.now(), "last_error": None}
+        count = 0
+        with self._store.write() as connection:
+            again = move(State.FAILED, State.COMPLETE).where(true() if failed else named)
+            count += connection.execute(again.values(**fresh)).rowcount
+            for state in (State.DECIDED, State.DELIVERED):
+                reopened = connection.scalars(
+                    move(state, State.RECEIVING)
+                    .where(named)
+                    .values(revision=series.c.revision + 1, **fresh)
+                    .returning(series.c.id)
+                ).all()
+                # Closed at once: all its instances are known to be there.
+                closed = move(State.RECEIVING, State.COMPLETE).where(series.c.id.in_(reopened))
+                count += connection.execute(closed).rowcount
+        return count
+
+    def failed_unsent(self) -> list[Series]:
+        """Return FAILED series without a delivery: their worker died before it could ask for any."""
+        asked = exists().where(outbox.c.series_id == series.c.id, outbox.c.revision == series.c.revision)
+        with self._store.read() as connection:
+            rows = connection.execute(
+                select(series).where(series.c.state == State.FAILED.value, ~asked)
+            ).all()
+            return [series_of(row, instances_of(connection, row.id, row.series_instance_uid)) for row in rows]
+
+
+def _held(claimed: Series) -> tuple[ColumnElement[bool], ...]:
+    return (
+        series.c.id == claimed.series_id,
+        series.c.state == State.SCORING.value,
+        series.c.revision == claimed.revision,
+        series.c.lease_token == claimed.lease_token,
+    )
+
+
+def _hit(cursor: CursorResult[Any]) -> bool:
+    return cursor.rowcount == 1

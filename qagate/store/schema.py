@@ -1,0 +1,197 @@
+"""The tables. No column holds patient data: UIDs, technique and results only.
+
+Texts have no length limit, because what scanners send does not keep to the standard's.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+from qagate.series import State
+
+DELIVERY_STATES = ("PENDING", "SENDING", "SENT", "DEAD")
+KINDS = ("SR", "KOS", "FORWARD", "ALERT")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time with zone on both databases: UTC in, UTC out. SQLite keeps sortable text."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a time without zone: it would be guessed."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value.isoformat()} has no time zone; pass UTC")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+_BIG = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only INTEGER keys by itself
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+series = Table(
+    "series",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("series_instance_uid", Text, nullable=False, unique=True),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    # header
+    Column("modality", Text, nullable=False),
+    Column("modalities", Text, nullable=False),  # every one seen, joined by commas
+    Column("body_part_examined", Text, nullable=False),
+    Column("protocol_name", Text, nullable=False),
+    Column("series_description", Text, nullable=False),
+    Column("station_name", Text, nullable=False),
+    Column("manufacturer_model_name", Text, nullable=False),
+    Column("series_number", BigInteger),
+    Column("expected_instances", BigInteger),
+    Column("calling_ae_title", Text, nullable=False),
+    # reception
+    Column("instance_count", Integer, nullable=False),
+    Column("first_received_at", UtcDateTime, nullable=False),
+    Column("last_received_at", UtcDateTime, nullable=False),
+    Column("revision_started_at", UtcDateTime, nullable=False),
+    Column("released_at", UtcDateTime),
+    Column("closed_at", UtcDateTime),
+    Column("closed_because", Text),
+    # scoring
+    Column("attempts", Integer, nullable=False),
+    Column("not_before", UtcDateTime, nullable=False),
+    Column("worker", Text),
+    Column("lease_token", Text),
+    Column("lease_expires_at", UtcDateTime),
+    Column("last_error", Text),
+    Column("decided_at", UtcDateTime),  # of the last decision, whatever its revision
+    CheckConstraint(_one_of("state", tuple(state.value for state in State)), name="state"),
+    Index("ix_series_state_not_before_id", "state", "not_before", "id"),
+    Index("ix_series_last_received_at_id", "last_received_at", "id"),
+    Index("ix_series_station_protocol_decided", "station_name", "protocol_name", "decided_at"),
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("series_id", ForeignKey("series.id", ondelete="CASCADE"), nullable=False),
+    Column("revision", Integer, nullable=False),  # the revision it arrived for
+    Column("sop_instance_uid", Text, nullable=False),
+    Column("sop_class_uid", Text, nullable=False),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("transfer_syntax_uid", Text, nullable=False),
+    Column("calling_ae_title", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    UniqueConstraint("series_id", "sop_instance_uid"),
+)
+
+conflict = Table(
+    "conflict",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("series_id", ForeignKey("series.id", ondelete="CASCADE"), nullable=False),
+    Column("sop_instance_uid", Text, nullable=False),
+    Column("calling_ae_title", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    UniqueConstraint("series_id", "sop_instance_uid", "sha256"),
+)
+
+result = Table(
+    "result",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("series_id", ForeignKey("series.id", ondelete="CASCADE"), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("quality", Float),
+    Column("instance_count", Integer, nullable=False),
+    Column("last_received_at", UtcDateTime, nullable=False),
+    Column("decided_at", UtcDateTime, nullable=False),
+    Column("worker", Text),
+    Column("assessment", Text, nullable=False),  # JSON
+    Column("decision", Text, nullable=False),  # JSON
+    UniqueConstraint("series_id", "revision"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("series_id", ForeignKey("series.id", ondelete="CASCADE"), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("payload_key", Text, nullable=False),  # "" for alerts: one a revision and destination
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("not_before", UtcDateTime, nullable=False),
+    Column("lease_token", Text),
+    Column("lease_expires_at", UtcDateTime),
+    Column("last_error", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("sent_at", UtcDateTime),
+    CheckConstraint(_one_of("state", DELIVERY_STATES), name="state"),
+    CheckConstraint(_one_of("kind", KINDS), name="kind"),
+    UniqueConstraint("series_id", "revision", "kind", "destination", "payload_key", name="uq_outbox_item"),
+    Index("ix_outbox_state_not_before_id", "state", "not_before", "id"),
+    Index("ix_outbox_destination_state_not_before", "destination", "state", "not_before"),
+)
+
+refused = Table(
+    "refused",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("status", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("sop_class_uid", Text, nullable=False),
+    Column("sop_instance_uid", Text, nullable=False),
+    Column("calling_ae_title", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("refused_at", UtcDateTime, nullable=False),
+)

@@ -1,0 +1,139 @@
+"""Claim, read, score, decide, finish: the loop that turns complete series into decided ones."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+import structlog
+
+from qagate.dicom.spool import Spool
+from qagate.examine import Examination, examine, prepare
+from qagate.gate.policy import Policy
+from qagate.gate.scoring import Scorer
+from qagate.lease import kept
+from qagate.reporting import Reporter
+from qagate.series import Series
+from qagate.store.queue import Queue
+
+log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """Scores claimed series until told to stop.
+
+    Series of one batch are scored in one pass. A series that was claimed before is taken alone, so
+    that one which kills workers does not use up its neighbours' tries.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        queue: Queue,
+        spool: Spool,
+        scorer: Scorer,
+        policy: Policy,
+        reporter: Reporter,
+        batch_series: int,
+        lease_s: float,
+        max_attempts: int,
+        poll_s: float,
+    ) -> None:
+        self._name, self._queue, self._spool = name, queue, spool
+        self._scorer, self._policy, self._reporter = scorer, policy, reporter
+        self._batch_series, self._lease_s = batch_series, lease_s
+        self._max_attempts, self._poll_s = max_attempts, poll_s
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop`; the batch in hand is finished first."""
+        while not stop.is_set():
+            try:
+                batch = self._claim()
+            except Exception as error:  # loop edge: a store that is away comes back
+                log.error("claim_failed", error=str(error))
+                stop.wait(2.0)
+                continue
+            if not batch:
+                stop.wait(self._poll_s)
+                continue
+            with kept(partial(self._renew, batch), self._lease_s):
+                self._work(batch)
+
+    def _claim(self) -> list[Series]:
+        batch: list[Series] = []
+        while len(batch) < self._batch_series:
+            series = self._queue.claim(self._name, self._lease_s)
+            if series is None:
+                break
+            batch.append(series)
+            log.info(
+                "claimed",
+                series_instance_uid=series.series_instance_uid,
+                revision=series.revision,
+                attempts=series.attempts,
+            )
+            if series.attempts > 1:
+                break
+        return batch
+
+    def _work(self, batch: Sequence[Series]) -> None:
+        for group in _by_attempts(batch):
+            try:
+                self._examine(group)
+            except Exception as error:  # loop edge: the state moves on, the loop goes on
+                if len(group) > 1:
+                    for series in group:
+                        self._work([series])
+                    continue
+                self._give_up(group[0], f"{type(error).__name__}: {error}")
+
+    def _give_up(self, series: Series, reason: str) -> None:
+        log.exception("scoring_failed", series_instance_uid=series.series_instance_uid, reason=reason)
+        images = self._reporter.images(series)
+        self._guarded(lambda: self._queue.fail(series, reason, self._max_attempts, images))
+
+    def _examine(self, group: Sequence[Series]) -> None:
+        started = time.perf_counter()
+        prepared = [prepare([self._spool.absolute(i.path) for i in series.instances]) for series in group]
+        ready = time.perf_counter()
+        examinations = examine(prepared, [series.header for series in group], self._scorer, self._policy)
+        spent = {"prepare_s": round(ready - started, 3), "score_s": round(time.perf_counter() - ready, 3)}
+        for series, examination in zip(group, examinations, strict=True):
+            self._finish(series, examination, spent)
+
+    def _finish(self, series: Series, examination: Examination, spent: Mapping[str, float]) -> None:
+        deliveries = self._reporter.deliveries(series, examination)
+        if not self._queue.finish(series, examination.assessment, examination.decision, deliveries):
+            log.info("superseded", series_instance_uid=series.series_instance_uid, revision=series.revision)
+            return
+        log.info(
+            "decided",
+            series_instance_uid=series.series_instance_uid,
+            revision=series.revision,
+            verdict=examination.decision.verdict.value,
+            quality=examination.assessment.quality,
+            **spent,
+        )
+
+    def _guarded(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except Exception as error:  # loop edge: the lease runs out and the series returns by itself
+            log.error("store_failed", error=str(error))
+
+    def _renew(self, batch: Sequence[Series]) -> None:
+        for series in batch:
+            self._guarded(partial(self._queue.heartbeat, series, self._lease_s))
+
+
+def _by_attempts(batch: Sequence[Series]) -> Iterator[Sequence[Series]]:
+    """The fresh series together, each one tried before alone."""
+    fresh = [series for series in batch if series.attempts <= 1]
+    if fresh:
+        yield fresh
+    for series in batch:
+        if series.attempts > 1:
+            yield [series]

@@ -1,0 +1,124 @@
+"""Scoring: batches over series, abstention, pooling, and what happens when memory is short."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from models.inputs import SliceInput, SliceOutput
+from qagate.gate.scoring import Scorer, pool
+from qagate.image import SliceHeader, SliceImage
+
+
+class BrightnessModel:
+    """Judges a slice by its mean; fits `capacity` slices into memory."""
+
+    name, version, weights_sha256 = "brightness", "1", "0" * 64
+    score_range = (0.0, 100.0)
+    modalities = ("CT", "MR")
+
+    def __init__(self, capacity: int = 1000, strange_below: float = -1.0) -> None:
+        self.capacity, self.strange_below = capacity, strange_below
+        self.batches: list[int] = []
+
+    def predict(self, slices: Sequence[SliceInput]) -> list[SliceOutput]:
+        if len(slices) > self.capacity:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        self.batches.append(len(slices))
+        return [self._judge(float(item.pixels.mean())) for item in slices]
+
+    def _judge(self, mean: float) -> SliceOutput:
+        strange = 2.0 if mean < self.strange_below else 0.0
+        return SliceOutput(
+            score=100 * mean, quality=mean, artefacts={"noise": 1 - mean}, out_of_distribution=strange
+        )
+
+
+def _series(qualities: Sequence[float], modality: str = "MR", name: str = "1") -> list[SliceImage]:
+    ramp = np.linspace(-0.01, 0.01, 64, dtype=np.float32)[:, None]
+    return [
+        SliceImage(
+            header=SliceHeader(
+                path=f"{number}.dcm",
+                sop_instance_uid=f"1.2.{name}.{number}",
+                sop_class_uid="1.2.3",
+                modality=modality,
+                rows=64,
+                columns=64,
+            ),
+            pixels=np.full((64, 64), quality, dtype=np.float32) + ramp,
+        )
+        for number, quality in enumerate(qualities, start=1)
+    ]
+
+
+def test_slices_of_several_series_share_batches_and_keep_their_places() -> None:
+    model = BrightnessModel()
+    scores = Scorer(model, max_batch=4).score(
+        [_series([0.9] * 3, name="1"), _series([0.2] * 5, name="2"), _series([0.6], name="3")]
+    )
+    assert model.batches == [4, 4, 1]
+    assert [score.quality for score in scores] == pytest.approx([0.9, 0.2, 0.6], abs=1e-5)
+    assert [len(score.slices) for score in scores] == [3, 5, 1]
+    assert [s.sop_instance_uid for s in scores[1].slices] == [f"1.2.2.{n}" for n in range(1, 6)]
+    assert scores[0].score == pytest.approx(90, abs=1e-3)
+
+
+def test_a_batch_that_does_not_fit_is_halved() -> None:
+    model = BrightnessModel(capacity=3)
+    (score,) = Scorer(model, max_batch=8).score([_series([0.1 * n for n in range(1, 8)])])
+    assert max(model.batches) <= 3
+    assert sum(model.batches) == 7
+    assert [s.quality for s in score.slices] == pytest.approx([0.1 * n for n in range(1, 8)], abs=1e-5)
+
+
+def test_memory_too_short_for_one_slice_is_not_hidden() -> None:
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        Scorer(BrightnessModel(capacity=0)).score([_series([0.5])])
+
+
+def test_the_model_abstains_from_what_it_does_not_know() -> None:
+    model = BrightnessModel()
+    scores = Scorer(model).score([_series([0.5], "US"), [], _series([0.5])])
+    assert scores[0].quality is None
+    assert "US" in (scores[0].not_assessed or "")
+    assert "no slice" in (scores[1].not_assessed or "")
+    assert scores[2].not_assessed is None
+    assert model.batches == [1]
+
+
+def test_a_slice_that_cannot_be_judged_makes_its_series_abstain_only() -> None:
+    tiny = _series([0.5], name="9")
+    tiny = [SliceImage(header=tiny[0].header, pixels=np.ones((4, 4), dtype=np.float32))]
+    scores = Scorer(BrightnessModel()).score([tiny, _series([0.5])])
+    assert scores[0].not_assessed
+    assert scores[1].not_assessed is None
+
+
+def test_most_slices_out_of_distribution_abstains_with_the_count() -> None:
+    model = BrightnessModel(strange_below=0.3)
+    mostly, partly = Scorer(model).score([_series([0.1, 0.1, 0.9]), _series([0.1, 0.9, 0.9])])
+    assert mostly.quality is None
+    assert "2 of 3" in (mostly.not_assessed or "")
+    assert partly.quality is not None
+
+
+def test_pooling_leans_towards_the_worst_slices_and_is_monotone() -> None:
+    def quality(values: list[float]) -> float:
+        outputs = [SliceOutput(score=v, quality=v, artefacts={}, out_of_distribution=0.0) for v in values]
+        return pool(_series(values), outputs).quality or 0.0
+
+    assert quality([0.8] * 7) == pytest.approx(0.8)
+    assert min(0.2, 0.8) < quality([0.8] * 5 + [0.2] * 2) < np.mean([0.8] * 5 + [0.2] * 2)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        values = rng.random(7)
+        worse = values * rng.random(7)
+        assert quality(list(worse)) <= quality(list(values))
+
+
+def test_nothing_to_score() -> None:
+    assert Scorer(BrightnessModel()).score([]) == []

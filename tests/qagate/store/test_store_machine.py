@@ -1,0 +1,193 @@
+"""Random interleavings of receivers, workers, senders and clocks against a model of what must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from qagate.assessment import Assessment, Decision
+from qagate.series import Received, Series, State
+from qagate.store.engine import Clock, Store
+from qagate.store.outbox import Delivery, Kind, Outbox, OutboxItem, RetryPolicy
+from qagate.store.queue import Queue
+from qagate.store.schema import metadata
+from qagate.store.transitions import DeliveryState
+from qagate.store.views import SeriesHistory, Views
+
+MAX_ATTEMPTS = 3
+LEASE_S = 60
+UIDS = ("1.2.1", "1.2.2")
+ITEMS = tuple(OutboxItem(kind=kind, destination="PACS", payload="x") for kind in (Kind.ALERT, Kind.SR))
+POLICY = RetryPolicy(first_s=1, longest_s=4, max_attempts=2, jitter=0)
+ACTIONS = (
+    *("receive", "claim", "finish") * 4,
+    *("reap", "take_delivery", "acknowledge") * 2,
+    *("close", "release", "fail", "heartbeat", "requeue", "refuse"),
+)
+T = TypeVar("T")
+
+
+class Gate(RuleBasedStateMachine):
+    """Rules are what processes do, in any order; stale claims are kept and used on purpose."""
+
+    def __init__(
+        self, store: Store, clock: Any, arrive: Callable[..., Received], result: tuple[Assessment, Decision]
+    ) -> None:
+        super().__init__()
+        self.clock, self.arrive, self.result = clock, arrive, result
+        self.queue, self.outbox, self.views = Queue(store), Outbox(store), Views(store)
+        self.sent: dict[str, set[str]] = {}  # series -> SOP instances answered with success
+        self.decided: dict[tuple[str, int], int] = {}  # (series, revision) -> instances it was decided on
+        self.claims: list[Series] = []
+        self.deliveries: list[Delivery] = []
+        self.alerts: set[tuple[str, int]] = set()
+        self.revisions: dict[str, int] = {}
+
+    # One rule with drawn actions: Hypothesis switches whole rules off in most runs, and a decision needs
+    # four of them in a row.
+    @rule(action=st.sampled_from(ACTIONS), uid=st.sampled_from(UIDS), number=st.integers(1, 20))
+    def step(self, action: str, uid: str, number: int) -> None:
+        getattr(self, action)(uid, number)
+
+    def receive(self, uid: str, number: int) -> None:
+        self.queue.record([self.arrive(uid, number), self.arrive(uid, number)])
+        self.sent.setdefault(uid, set()).add(f"{uid}.{number}")
+
+    def release(self, uid: str, number: int) -> None:
+        self.queue.released([uid], self.clock())
+
+    def close(self, uid: str, number: int) -> None:
+        for series in self.queue.receiving():
+            assert self.queue.close(series, "quiet")
+            assert not self.queue.close(series, "quiet")
+
+    def claim(self, uid: str, number: int) -> None:
+        if number % 4:
+            self.close(uid, number)
+        series = self.queue.claim("w", LEASE_S)
+        if series is None:
+            return
+        assert {item.sop_instance_uid for item in series.instances} == self.sent[series.series_instance_uid]
+        assert (series.series_instance_uid, series.revision) not in self.decided
+        self.claims.append(series)
+
+    def finish(self, uid: str, number: int) -> None:
+        series = self._any(self.claims, number)
+        items = ITEMS if number % 4 else ()
+        if series is not None and self.queue.finish(series, *self.result, items):
+            key = (series.series_instance_uid, series.revision)
+            assert key not in self.decided, "decided twice"
+            self.decided[key] = len(series.instances)
+
+    def fail(self, uid: str, number: int) -> None:
+        series = self._any(self.claims, number)
+        if series is not None:
+            self.queue.fail(series, "broken", MAX_ATTEMPTS)
+
+    def heartbeat(self, uid: str, number: int) -> None:
+        series = self._any(self.claims, number)
+        if series is not None and self.queue.heartbeat(series, LEASE_S):
+            row = self._history(series.series_instance_uid).row
+            assert (row.state, row.revision) == ("SCORING", series.revision)
+
+    def reap(self, uid: str, number: int) -> None:
+        self.clock.pass_s(LEASE_S + 1 if number % 2 else 5)
+        self.queue.reap(MAX_ATTEMPTS)
+        self.outbox.reap(max_attempts=POLICY.max_attempts)
+
+    def requeue(self, uid: str, number: int) -> None:
+        self.queue.requeue([uid], failed=number % 2 == 0)
+
+    def take_delivery(self, uid: str, number: int) -> None:
+        delivery = self.outbox.claim(LEASE_S)
+        if delivery is None:
+            return
+        if delivery.kind is Kind.ALERT:
+            key = (delivery.series_instance_uid, delivery.revision)
+            assert key not in self.alerts, "a second alert of one revision"
+            self.alerts.add(key)
+        self.deliveries.append(delivery)
+
+    def acknowledge(self, uid: str, number: int) -> None:
+        delivery = self._any(self.deliveries, number)
+        if delivery is not None:
+            self.outbox.mark_sent(delivery)
+
+    def refuse(self, uid: str, number: int) -> None:
+        delivery = self._any(self.deliveries, number)
+        if delivery is not None and self.outbox.mark_retry(delivery, "refused", POLICY) is not None:
+            # The sender knows that this alert did not arrive: another try is no second alert.
+            self.alerts.discard((delivery.series_instance_uid, delivery.revision))
+
+    def _any(self, items: Sequence[T], number: int) -> T | None:
+        """One of the newest three, so that leases long gone are used as well."""
+        return items[-min(len(items), 1 + number % 3)] if items else None
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        for uid, instances in self.sent.items():
+            found = self._history(uid)
+            assert found.row.instance_count == len(instances)
+            assert found.row.revision >= self.revisions.get(uid, 1), "revisions only grow"
+            self.revisions[uid] = found.row.revision
+            assert [result.revision for result in found.results] == sorted(
+                revision for series, revision in self.decided if series == uid
+            )
+            self._check_state(uid, found)
+
+    def _check_state(self, uid: str, found: SeriesHistory) -> None:
+        state, key = State(found.row.state), (uid, found.row.revision)
+        current = [row for row in found.deliveries if row.revision == found.row.revision]
+        unsent = [row for row in current if row.state != DeliveryState.SENT.value]
+        assert (key in self.decided) == (state in (State.DECIDED, State.DELIVERED))
+        if key in self.decided:
+            # A decided revision has seen everything: whatever came later made another revision.
+            assert self.decided[key] == len(self.sent[uid])
+            assert bool(unsent) == (state is State.DECIDED)
+
+    def _history(self, uid: str) -> SeriesHistory:
+        found = self.views.history(uid)
+        assert found is not None
+        return found
+
+    def teardown(self) -> None:
+        """Whatever happened, everything ends decided and delivered."""
+        for _ in range(4 * MAX_ATTEMPTS):
+            self.clock.pass_s(10 * LEASE_S)
+            self.queue.reap(MAX_ATTEMPTS)
+            self.queue.requeue(failed=True)
+            self.outbox.reap()
+            self.outbox.requeue_dead()
+            for open_series in self.queue.receiving():
+                self.queue.close(open_series, "quiet")
+            while (series := self.queue.claim("last", LEASE_S)) is not None:
+                assert self.queue.finish(series, *self.result, ITEMS)
+            while (delivery := self.outbox.claim(LEASE_S)) is not None:
+                assert self.outbox.mark_sent(delivery)
+        counts = self.views.overview().counts
+        assert counts == ({"DELIVERED": len(self.sent)} if self.sent else {})
+
+
+def test_random_interleavings(
+    store: Store, clock: Clock, arrive: Callable[..., Received], result: tuple[Assessment, Decision]
+) -> None:
+    def gate() -> Gate:
+        with store.write() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(table.delete())
+        return Gate(store, clock, arrive, result)
+
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        gate,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

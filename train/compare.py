@@ -1,0 +1,100 @@
+"""The rivals: every single measure of the gate, all of them together, and BRISQUE, on the same images."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.inputs import channels, working_pixels
+from qagate.gate.measures import MEASURES, slice_measures
+from qagate.image import SliceHeader, SliceImage
+from train.brisque import brisque_features
+from train.dataset import FORMAT_COPIES, Recipe, Samples, in_parallel, ladders
+from train.evaluate import srocc
+from train.fit import labels, leave_subjects_out
+from train.references import Reference, load
+
+Floats = npt.NDArray[np.float64]
+
+NAMES = tuple(name for name, spec in MEASURES.items() if spec.per_slice)
+FORMAT = 1
+PENALTIES = (0.003, 0.03, 0.3, 3.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Pooled SROCC against the consensus on the same held-out references; a rival's best sign or penalty."""
+
+    single: dict[str, float]  #: measure -> |SROCC| where it could be computed
+    measures: float  #: ridge on all measures
+    brisque: float  #: ridge on BRISQUE's features
+
+
+def compare(
+    recipe: Recipe, modality: str, samples: Samples, folder: Path, cache: Path, processes: int
+) -> Comparison:
+    """samples: as `dataset.build` gives them, so that row i is the same image here and there."""
+    jobs = [
+        (reference, copy, recipe, cache)
+        for volume in recipe.volumes
+        if volume.modality == modality
+        for reference in load(volume, folder)
+        for copy in range(1 + recipe.randomised[modality])
+    ]
+    values = np.concatenate(in_parallel(_cached, jobs, processes))
+    measured, brisque = values[:, : len(NAMES)], values[:, len(NAMES) :]
+    label, plain = labels(samples), samples.copy == 0
+    single = {}
+    for name, column in zip(NAMES, measured.T, strict=True):
+        there = plain & np.isfinite(column)
+        if there.sum() > 0.5 * plain.sum() and np.ptp(column[there]) > 0:
+            single[name] = abs(srocc(column[there], label[there]))
+    return Comparison(
+        single=single,
+        measures=_best(samples, measured, label),
+        brisque=_best(samples, brisque, label),
+    )
+
+
+def _best(samples: Samples, values: Floats, label: Floats) -> float:
+    known = np.isfinite(values).any(axis=0)
+    values = values[:, known]
+    filled = np.where(np.isfinite(values), values, np.nanmedian(values, axis=0))
+    with_logs = np.hstack([filled, np.log(np.abs(filled) + 1e-3)]).astype(np.float32)
+    rival, plain = dataclasses.replace(samples, features=with_logs), samples.copy == 0
+    found = [leave_subjects_out(rival, label, penalty).score[plain] for penalty in PENALTIES]
+    return max(srocc(score, label[plain]) for score in found)
+
+
+def _cached(reference: Reference, copy: int, recipe: Recipe, cache: Path) -> Floats:
+    told = json.dumps([FORMAT, FORMAT_COPIES, NAMES, reference.name, copy, recipe.seed, recipe.severities])
+    key = hashlib.sha256(told.encode() + reference.pixels.tobytes()).hexdigest()[:24]
+    path = cache / f"rivals-{key}.npy"
+    if path.is_file():
+        return np.asarray(np.load(path))
+    torch.set_num_threads(1)
+    rows = np.array([_row(pixels, reference.modality) for _, _, pixels in ladders(reference, copy, recipe)])
+    temporary = path.with_suffix(f".{os.getpid()}.tmp.npy")
+    np.save(temporary, rows)
+    temporary.rename(path)
+    return rows
+
+
+def _row(pixels: npt.NDArray[np.float32], modality: str) -> Floats:
+    rows, columns = pixels.shape
+    spacing = 380.0 / max(rows, columns) if modality == "CT" else 1.0
+    header = SliceHeader(
+        path="", sop_instance_uid="", sop_class_uid="", modality=modality, rows=rows, columns=columns,
+        pixel_spacing_mm=(spacing, spacing),
+    )  # fmt: skip
+    found = slice_measures(SliceImage(header=header, pixels=pixels))
+    gray = channels(working_pixels(pixels), modality)[0]
+    return np.concatenate([[found.get(name, np.nan) for name in NAMES], brisque_features(gray)])

@@ -1,0 +1,167 @@
+"""From samples to heads: labels, leave-one-subject-out predictions, calibration and the final fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize
+
+from models.default import Head
+from train.consensus import consensus
+from train.dataset import Samples
+from train.ridge import Features, Linear, fit, standardise
+from train.simulate import SEEN_AS
+
+Floats = npt.NDArray[np.float64]
+
+SEEN_FROM = 1.5  #: below this severity an artefact's type is not taught: nobody could see it
+QUALITY = (1.0, 0.9, 0.7, 0.4, 0.2, 0.05)  #: what the calibration aims at for severity 0 to 5
+AXES = 48  #: principal axes of the out-of-distribution distance
+
+
+def labels(samples: Samples) -> Floats:
+    """(N,) consensus over all these images, 0 to 1, higher is better."""
+    return consensus(samples.teachers)
+
+
+def type_names(samples: Samples) -> tuple[str, ...]:
+    """What a reader would call the artefacts, "none" first."""
+    return ("none", *sorted({SEEN_AS[a] for a in samples.artefact if a != "none"}))
+
+
+def seen_as(samples: Samples) -> npt.NDArray[np.str_]:
+    return np.array([SEEN_AS.get(a, "none") for a in samples.artefact])
+
+
+def _weights(samples: Samples) -> Floats:
+    """Each subject weighs as the square root of its images, so that none drowns the others.
+
+    A clean image counts once for each ladder that starts from it, else "nearly clean" outweighs "clean".
+    """
+    _, inverse, counts = np.unique(samples.subject, return_inverse=True, return_counts=True)
+    ladders = len(set(samples.artefact) - {"none"})
+    return np.asarray(np.where(samples.artefact == "none", ladders, 1) / np.sqrt(counts[inverse]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """Heads of one modality: one for the score, one for the types, on the same standardisation rules."""
+
+    score: Linear
+    kind: Linear
+    types: tuple[str, ...]
+
+
+def fit_heads(samples: Samples, label: Floats, ridge: float, types: Sequence[str]) -> Fitted:
+    weights = _weights(samples)
+    score = fit(samples.features, label[:, None], weights, ridge)
+    kinds = seen_as(samples)
+    told = (samples.artefact == "none") | (samples.severity >= SEEN_FROM)
+    one_hot = (kinds[told, None] == np.array(types)[None, :]).astype(np.float64)
+    balance = weights[told] * (one_hot / one_hot.sum(axis=0)).sum(axis=1)
+    return Fitted(score=score, kind=fit(samples.features[told], one_hot, balance, ridge), types=tuple(types))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Predictions for every image by heads that saw neither its subject nor its artefact seeds."""
+
+    score: Floats  #: (N,)
+    kinds: Floats  #: (N, T)
+    strangeness: Floats  #: (N,) with the limit at 1 unit
+
+
+def leave_subjects_out(samples: Samples, label: Floats, ridge: float) -> HeldOut:
+    """One fold a subject. The labels are those of the whole set: ranks, which no fold can learn from."""
+    types = type_names(samples)
+    score, kinds, strange = (
+        np.zeros(len(samples)),
+        np.zeros((len(samples), len(types))),
+        np.zeros(len(samples)),
+    )
+    for subject in np.unique(samples.subject):
+        out = samples.subject == subject
+        heads = fit_heads(samples.where(~out), label[~out], ridge, types)
+        score[out] = heads.score(samples.features[out])[:, 0]
+        kinds[out] = heads.kind(samples.features[out])
+        axes, scale = distribution(samples.features[~out], heads.score)
+        strange[out] = distances(
+            standardise(samples.features[out], heads.score.mean, heads.score.scale), axes, scale
+        )
+    return HeldOut(score=score, kinds=kinds, strangeness=strange)
+
+
+def distribution(features: Features, linear: Linear) -> tuple[Floats, Floats]:
+    """Principal axes (F, K) of the clipped standardised features; deviations along and off them (K + 1,)."""
+    z = standardise(features, linear.mean, linear.scale)
+    z = z[:: max(len(z) // 1500, 1)]
+    count = min(AXES, len(z) // 3, z.shape[1])
+    _, values, vectors = np.linalg.svd(z, full_matrices=False)
+    axes = vectors[:count].T
+    along = values[:count] / np.sqrt(len(z))
+    off = np.square(z).sum(axis=1) - np.square(z @ axes).sum(axis=1)
+    return axes, np.append(np.maximum(along, 1e-3), max(float(np.sqrt(max(off.mean(), 0))), 1e-3))
+
+
+def distances(z: Floats, axes: Floats, scale: Floats) -> Floats:
+    along = z @ axes
+    off = np.sqrt(np.clip(np.square(z).sum(axis=1) - np.square(along).sum(axis=1), 0, None))
+    return np.asarray(np.sqrt(np.square(along / scale[:-1]).mean(axis=1) + np.square(off / scale[-1])))
+
+
+def calibrate(samples: Samples, held_out: HeldOut) -> tuple[float, float, float]:
+    """(score at quality 1/2, spread, sharpness of the softmax), from held-out predictions.
+
+    The logistic map comes closest, in cross-entropy, to QUALITY at each severity; every severity weighs the
+    same, the clean slices as much as all severities below 3. The sharpness is that of least cross-entropy.
+    """
+    steps = np.minimum(np.round(samples.severity), 5).astype(int)
+    wanted = np.array(QUALITY)[steps]
+    weights = np.array([2.0, 1, 1, 1, 1, 1])[steps] / np.bincount(steps, minlength=6)[steps]
+
+    def loss(parameters: Floats) -> float:
+        logits = (held_out.score - parameters[0]) / np.exp(parameters[1])
+        return float(np.average(np.logaddexp(0, logits) - wanted * logits, weights=weights))
+
+    best = optimize.minimize(loss, [float(np.median(held_out.score)), np.log(0.15)], method="Nelder-Mead").x
+    told = (samples.artefact == "none") | (samples.severity >= SEEN_FROM)
+    kinds = np.array([type_names(samples).index(k) for k in seen_as(samples)])[told]
+    losses = {s: _cross_entropy(s * held_out.kinds[told], kinds) for s in np.linspace(1, 20, 39)}
+    return float(best[0]), float(np.exp(best[1])), float(min(losses, key=lambda s: losses[s]))
+
+
+def _cross_entropy(logits: Floats, wanted: npt.NDArray[np.int_]) -> float:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    chosen = shifted[np.arange(len(wanted)), wanted] - np.log(np.exp(shifted).sum(axis=1))
+    counts = np.bincount(wanted)[wanted]
+    return float(-np.average(chosen, weights=1 / counts))
+
+
+def final_head(samples: Samples, label: Floats, ridge: float, held_out: HeldOut, margin: float) -> Head:
+    """The head fitted on every subject, calibrated on the held-out predictions.
+
+    margin: the limit of the out-of-distribution distance, as a multiple of the largest held-out distance.
+    """
+    types = type_names(samples)
+    heads = fit_heads(samples, label, ridge, types)
+    # The types' weights are rewritten for the score's standardisation, which both then share; the
+    # difference in clipping touches only features beyond CLIP deviations.
+    ratio = heads.score.scale / heads.kind.scale
+    shift = (heads.score.mean - heads.kind.mean) / heads.kind.scale
+    kind_bias = heads.kind.bias + shift @ heads.kind.weight
+    axes, scale = distribution(samples.features, heads.score)
+    limit = margin * float(np.quantile(held_out.strangeness, 0.999))
+    f32 = np.float32
+    return Head(
+        types=types,
+        mean=heads.score.mean.astype(f32),
+        scale=heads.score.scale.astype(f32),
+        weight=np.hstack([heads.score.weight, heads.kind.weight * ratio[:, None]]).astype(f32),
+        bias=np.concatenate([heads.score.bias, kind_bias]).astype(f32),
+        calibration=np.array(calibrate(samples, held_out), dtype=f32),
+        ood_axes=axes.astype(f32),
+        ood_scale=np.append(scale, limit).astype(f32),
+    )

@@ -1,0 +1,57 @@
+"""Weighted ridge regression on standardised features: the whole learning of the default model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Features = npt.NDArray[np.float32]
+
+CLIP = 5.0  #: standardised features beyond this are cut, so that an unusual image cannot run away
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linear:
+    """targets = clip((x - mean) / scale) @ weight + bias; mean and scale (F,), weight (F, T), bias (T,)."""
+
+    mean: Floats
+    scale: Floats
+    weight: Floats
+    bias: Floats
+
+    def __call__(self, features: Features) -> Floats:
+        """(N, F) -> (N, T)."""
+        return standardise(features, self.mean, self.scale) @ self.weight + self.bias
+
+
+def standardise(features: Features, mean: Floats, scale: Floats) -> Floats:
+    return np.asarray(np.clip((features - mean) / scale, -CLIP, CLIP), dtype=np.float64)
+
+
+def fit(features: Features, targets: Floats, weights: Floats, ridge: float) -> Linear:
+    """Minimise sum w (t - f(x))^2 + ridge * F * |weight|^2, the weights scaled to mean 1.
+
+    features (N, F), targets (N, T), weights (N,) > 0. The intercept is not penalised. Solved in whichever
+    of the two spaces, features or samples, is smaller.
+    """
+    w = weights / weights.mean()
+    mean = np.average(features, axis=0, weights=w).astype(np.float64)
+    deviation = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=w))
+    scale = np.maximum(deviation, 1e-3 * float(np.median(deviation)) + 1e-9)
+    x = standardise(features, mean, scale)
+    centre, target = np.average(x, axis=0, weights=w), np.average(targets, axis=0, weights=w)
+    root = np.sqrt(w)[:, None]
+    a, b = (x - centre) * root, (targets - target) * root
+    penalty = ridge * a.shape[1]
+    if a.shape[0] < a.shape[1]:
+        gram = a @ a.T
+        gram[np.diag_indices_from(gram)] += penalty
+        weight = a.T @ np.linalg.solve(gram, b)
+    else:
+        gram = a.T @ a
+        gram[np.diag_indices_from(gram)] += penalty
+        weight = np.linalg.solve(gram, a.T @ b)
+    return Linear(mean=mean, scale=scale, weight=weight, bias=target - centre @ weight)
