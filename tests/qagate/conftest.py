@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -22,6 +23,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -263,27 +266,32 @@ class Webhook:
         self._server.server_close()
 
 
+@functools.cache
+def _hounsfield() -> np.ndarray:
+    """pydicom's own CT slice: 128x128, HU."""
+    slice_ = dcmread(get_testdata_file("CT_small.dcm"))
+    return slice_.pixel_array * float(slice_.RescaleSlope) + float(slice_.RescaleIntercept)
+
+
 def build_slice(**values: Any) -> Dataset:
-    """A synthetic 64x64 CT slice; `None` deletes an attribute."""
+    """A slice of pydicom's 128x128 CT with a little noise of its own; `None` deletes an attribute."""
     data_set = Dataset()
     data_set.SOPClassUID, data_set.SOPInstanceUID = CTImageStorage, generate_uid()
     data_set.StudyInstanceUID, data_set.SeriesInstanceUID = generate_uid(), generate_uid()
     data_set.PatientName, data_set.PatientID = "NOBODY", "0"
     data_set.Modality, data_set.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
     data_set.BodyPartExamined, data_set.StationName = "HEAD", "CTTEST"
-    data_set.Rows = data_set.Columns = 64
+    data_set.Rows = data_set.Columns = 128
     data_set.BitsAllocated = data_set.BitsStored = 16
     data_set.HighBit, data_set.PixelRepresentation, data_set.SamplesPerPixel = 15, 1, 1
     data_set.PhotometricInterpretation = "MONOCHROME2"
-    data_set.PixelSpacing, data_set.SliceThickness = [3, 3], 3
+    data_set.PixelSpacing, data_set.SliceThickness = [0.66, 0.66], 3
     data_set.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     data_set.RescaleSlope, data_set.RescaleIntercept, data_set.RescaleType = 1, 0, "HU"
     number = int(values.get("InstanceNumber") or 1)
-    data_set.ImagePositionPatient, data_set.InstanceNumber = [-96, -96, 3 * number], number
-    y, x = np.mgrid[-1:1:64j, -1:1:64j]
-    noise = np.random.default_rng(number).normal(0, 8, (64, 64))
-    disc = np.where(x**2 + y**2 < 0.6, 40 + 20 * np.sin(6 * x + number / 9) * np.cos(5 * y), -1000)
-    data_set.PixelData = (disc + noise).astype("<i2").tobytes()
+    data_set.ImagePositionPatient, data_set.InstanceNumber = [-42, -42, 3 * number], number
+    noise = np.random.default_rng(number).normal(0, 4, (128, 128))
+    data_set.PixelData = (_hounsfield() + noise).astype("<i2").tobytes()
     for keyword, value in values.items():
         delattr(data_set, keyword) if value is None else setattr(data_set, keyword, value)
     return data_set

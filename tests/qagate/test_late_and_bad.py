@@ -165,7 +165,7 @@ class _Sender:
             path = self.made.slice(SeriesInstanceUID=uid)
             path.write_bytes(path.read_bytes()[:keep])
             self.send(name, path, uid)
-        self.image("half the pixels", PixelData=bytes(64 * 64))
+        self.image("half the pixels", PixelData=bytes(128 * 128))
         uid = generate_uid()
         frame = self.made.build(SeriesInstanceUID=uid, PixelData=encapsulate([bytes(range(256)) * 9]))
         frame["PixelData"].is_undefined_length = True
