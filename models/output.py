@@ -5,6 +5,7 @@ A network takes float32 images in [0, 1] and returns an `Output`; fields that it
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -28,8 +29,8 @@ def distribution(logits: Tensor) -> Tensor:
 
 def entropy(probabilities: Tensor) -> Tensor:
     """Uncertainty of a distribution: (N, grades) -> (N,) in [0, 1], 1 for all grades alike."""
-    grades = probabilities.shape[-1]
-    return torch.special.entr(probabilities).sum(dim=-1) / torch.log(torch.tensor(float(grades)))
+    nats: Tensor = torch.special.entr(probabilities).sum(dim=-1)
+    return nats / math.log(probabilities.shape[-1])
 
 
 def check_images(images: Tensor, shape: tuple[int | None, ...]) -> None:
