@@ -16,8 +16,8 @@ class Output(NamedTuple):
     """One answer a row; N rows, a row being an image or a series."""
 
     score: Tensor  #: (N,) on the network's own scale, higher is better
-    patch_scores: Tensor | None = None  #: (N, h, w), on the score's scale: the quality map
-    patch_weights: Tensor | None = None  #: (N, h, w), >= 0: how much each patch counts
+    patch_scores: Tensor | None = None  #: (N, h, w) or (N, S, h, w): the quality map, on the score's scale
+    patch_weights: Tensor | None = None  #: of the same shape, >= 0: how much each patch counts
     slice_weights: Tensor | None = None  #: (N, S), summing to 1: how much each slice counts
     logits: Tensor | None = None  #: (N, heads, grades): ordinal logits of each head
 

@@ -11,9 +11,9 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
+from models.prompt import MODALITIES, UNKNOWN
 from qagate.assessment import Prompt
 from qagate.gate import vocabulary as words
-from qagate.gate.vocabulary import UNKNOWN
 
 PROJECTIONS = frozenset({"CR", "DX", "MG", "OP", "US", "XA", "RF", "SC", "OT"})
 LEGACY_SCHEMES = frozenset({"SRT", "SNM3", "99SDM", "SNM"})
@@ -31,7 +31,7 @@ def prompt_from(attributes: Mapping[str, object], slice_count: int | None = None
     2D whatever the modality.
     """
     modality = _text(attributes, "Modality").upper()
-    known = modality if modality in words.MODALITIES else UNKNOWN
+    known = modality if modality in MODALITIES else UNKNOWN
     flat = modality in PROJECTIONS or slice_count == 1
     region, region_evidence = _region(attributes)
     kind, kind_evidence = {"MR": _mr_type, "CT": _ct_type}.get(known, _no_type)(attributes)

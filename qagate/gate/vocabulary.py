@@ -1,22 +1,9 @@
-"""The words of the MedIQA prompt, and the codes and spellings that mean them. Tables only."""
+"""The codes and spellings that mean the words of the MedIQA prompt (`models.prompt`). Tables only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-UNKNOWN = "unknown"
-
-DIMENSIONS = ("2D", "3D")
-MODALITIES = ("CT", "MR", "CR", "DX", "MG", "US", "OP", "XA", "RF", "NM", "PT")
-REGIONS = (
-    "head", "neck", "spine", "chest", "heart", "breast", "abdomen", "pelvis", "trunk", "shoulder", "arm",
-    "hand", "hip", "leg", "knee", "foot", "eye", "vessel", "whole body",
-)  # fmt: skip
-MR_TYPES = (
-    "t1", "t1 ce", "t2", "pd", "flair", "t2star", "swi", "dwi", "adc", "perfusion", "bold", "angio",
-    "localizer",
-)  # fmt: skip
-CT_TYPES = ("soft", "soft ce", "bone", "bone ce", "lung", "lung ce", "localizer")
 CONTRAST_SUFFIX = " ce"  #: contrast enhanced
 
 SNOMED_REGIONS: Mapping[str, str] = {

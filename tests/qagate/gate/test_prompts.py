@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from models.prompt import CT_TYPES, DIMENSIONS, MR_TYPES, REGIONS
 from qagate.gate import vocabulary
 from qagate.gate.prompts import prompt_from
 
@@ -148,9 +149,9 @@ KEYWORDS = st.sampled_from(
 @given(st.sampled_from(["CT", "MR", "US", ""]), st.dictionaries(KEYWORDS, VALUES))
 def test_any_attributes_give_a_prompt_of_the_vocabulary(modality: str, attributes: dict[str, object]) -> None:
     prompt = prompt_from({"Modality": modality} | attributes)
-    assert prompt.region in {*vocabulary.REGIONS, "unknown"}
-    assert prompt.type in {*vocabulary.MR_TYPES, *vocabulary.CT_TYPES, "unknown"}
-    assert prompt.dimension in vocabulary.DIMENSIONS
+    assert prompt.region in {*REGIONS, "unknown"}
+    assert prompt.type in {*MR_TYPES, *CT_TYPES, "unknown"}
+    assert prompt.dimension in DIMENSIONS
 
 
 def test_tables_speak_the_vocabulary() -> None:
@@ -161,9 +162,9 @@ def test_tables_speak_the_vocabulary() -> None:
         vocabulary.MERGED_REGIONS,
     )
     for table in tables:
-        assert set(table.values()) <= set(vocabulary.REGIONS)
-    assert set(vocabulary.REGION_WORDS) <= set(vocabulary.REGIONS)
-    assert set(vocabulary.MR_WORDS) <= set(vocabulary.MR_TYPES)
+        assert set(table.values()) <= set(REGIONS)
+    assert set(vocabulary.REGION_WORDS) <= set(REGIONS)
+    assert set(vocabulary.MR_WORDS) <= set(MR_TYPES)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="shared series are not there")
