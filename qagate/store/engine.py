@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Self
 
 import psycopg
@@ -100,7 +102,7 @@ def make_engine(url: URL, lock_timeout_s: float) -> Engine:
     # Parameters stay out of error texts, which reach logs.
     engine = create_engine(url, connect_args=connect_args, pool_pre_ping=True, hide_parameters=True)
     if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "connect", partial(_set_up_sqlite, lock_timeout_s))
         event.listen(engine, "begin", _begin_sqlite)
     else:
 
@@ -112,10 +114,22 @@ def make_engine(url: URL, lock_timeout_s: float) -> Engine:
     return engine
 
 
-def _set_up_sqlite(connection: sqlite3.Connection, _: object) -> None:
+def _set_up_sqlite(lock_timeout_s: float, connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # BEGIN is ours, see below
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    _switch_to_wal(connection, time.monotonic() + lock_timeout_s)
+    for pragma in ("synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _switch_to_wal(connection: sqlite3.Connection, deadline: float) -> None:
+    """Several processes may open a new file at once, and SQLite does not wait when two of them switch."""
+    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _begin_sqlite(connection: Connection) -> None:
