@@ -14,11 +14,11 @@ import numpy.typing as npt
 import torch
 
 from models.inputs import channels, working_pixels
+from models.metrics.no_reference import brisque_features
 from qagate.gate.measures import MEASURES, slice_measures
 from qagate.image import SliceHeader, SliceImage
-from train.brisque import brisque_features
 from train.dataset import FORMAT_COPIES, Recipe, Samples, in_parallel, ladders
-from train.evaluate import srocc
+from train.evaluation.correlation import srocc
 from train.fit import labels, leave_subjects_out
 from train.references import Reference, load
 

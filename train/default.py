@@ -20,7 +20,7 @@ from models.weights_file import WEIGHTS
 from train.card import card
 from train.compare import Comparison, compare
 from train.dataset import Recipe, Samples, build, read_recipe
-from train.evaluate import Figures, figures
+from train.evaluation.ladders import Figures, figures
 from train.fit import HeldOut, final_head, labels, leave_subjects_out, seen_as, type_names
 
 OOD_MARGIN = 1.0  #: limit of the out-of-distribution distance over the largest held-out one

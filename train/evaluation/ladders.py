@@ -1,4 +1,4 @@
-"""Agreement of predictions with labels, and the order within ladders of rising severity."""
+"""The order within ladders of rising severity, and agreement with the consensus inside a volume."""
 
 from __future__ import annotations
 
@@ -10,28 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from train.consensus import agree
 from train.dataset import Samples
-
-Floats = npt.NDArray[np.float64]
-
-
-def srocc(predicted: Floats, wanted: Floats) -> float:
-    """Spearman's rank correlation, ties averaged; NaN when either side is constant."""
-    return _correlation(stats.rankdata(predicted), stats.rankdata(wanted))
-
-
-def plcc(predicted: Floats, wanted: Floats) -> float:
-    """Pearson's correlation of the raw values; NaN when either side is constant."""
-    return _correlation(predicted, wanted)
-
-
-def _correlation(a: Floats, b: Floats) -> float:
-    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float(np.corrcoef(a, b)[0, 1])
+from train.evaluation.correlation import Floats, plcc, srocc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
