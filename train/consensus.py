@@ -16,6 +16,7 @@ from torch import Tensor
 
 from models.compat import mend_torchvision
 from models.inputs import working_pixels
+from models.metrics.full_reference import MCSD_WEIGHTS, contrast_similarities
 
 mend_torchvision()  # piq imports torchvision
 
@@ -85,18 +86,9 @@ def _gmsd(x: Tensor, y: Tensor, inside: Tensor) -> float:
 def _mcsd(x: Tensor, y: Tensor, inside: Tensor) -> float:
     """Multi-scale contrast similarity deviation, three scales, inside the mask."""
     total = 1.0
-    for weight in (0.1333, 0.2448, 0.6219):
-        mean = [torch.nn.functional.avg_pool2d(i, 5, 1, 2) for i in (x, y)]
-        spread = [
-            (torch.nn.functional.avg_pool2d(i * i, 5, 1, 2) - m * m).clamp(min=0)
-            for i, m in zip((x, y), mean, strict=True)
-        ]
-        constant = 0.0025
-        similarity = (2 * (spread[0] * spread[1]).sqrt() + constant) / (spread[0] + spread[1] + constant)
-        total *= (
-            float(similarity[0, 0][_shrunk(inside, similarity.shape[2:])].std(correction=0) + 1e-6) ** weight
-        )
-        x, y = (torch.nn.functional.avg_pool2d(i, 2) for i in (x, y))
+    for weight, similarity in zip(MCSD_WEIGHTS, contrast_similarities(x, y), strict=True):
+        there = similarity[0, 0][_shrunk(inside, similarity.shape[2:])]
+        total *= float(there.std(correction=0) + 1e-6) ** weight
     return total
 
 

@@ -1,0 +1,1 @@
+"""Metrics that nothing is trained for: against a reference, or from natural-scene statistics alone."""
