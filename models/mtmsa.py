@@ -86,12 +86,14 @@ class MultiTemperatureAttention(WindowAttention):  # type: ignore[misc]
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """mask: (nW, tokens, tokens), 0 where a pair may attend and far below 0 elsewhere."""
         # (3, windows, heads, tokens, d)
-        query, key, value = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         logits = (query * self.scale) @ key.transpose(-2, -1) + self._get_rel_pos_bias()
         if self.form != "single":
             logits = self._attention(logits, mask)
         # (windows, temperatures, heads, tokens, d)
-        outputs = torch.stack([self._attend(t * logits, value, mask) for t in self.temperature], dim=1)
+        outputs = torch.stack(
+            [self._attend(t * logits, value, mask) for t in self.temperature.unbind()], dim=1
+        )
         mixed = (self.weights(x)[:, :, None, None, None] * outputs).sum(dim=1)
         return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))  # type: ignore[no-any-return]
 
