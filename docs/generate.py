@@ -1,8 +1,9 @@
-"""Writes docs/settings.md and docs/measures.md from the code; tests/test_docs.py fails when they differ."""
+"""Writes docs/settings.md, docs/measures.md and docs/models.md from the code; tests/test_docs.py fails when they differ."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -10,16 +11,22 @@ from typing import Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from models.registry import table
+from models.rows import ABSENT
 from qagate import config
 from qagate.gate.measures import MEASURES
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from models_page import CHAPTERS, chapter  # noqa: E402
+
 _HEAD = "<!-- Written by docs/generate.py; do not edit. -->\n"
 
 
 def pages() -> dict[str, str]:
     """File name -> text of every generated page."""
-    return {"settings.md": settings(), "measures.md": measures()}
+    return {"settings.md": settings(), "measures.md": measures(), "models.md": models()}
 
 
 def settings() -> str:
@@ -95,6 +102,28 @@ def measures() -> str:
         "pixels. They explain a score and become findings of the report; the verdict follows from both.",
         "A measure that cannot be computed (no air in the image, no positions) is left out.\n",
         *_table(head, rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def models() -> str:
+    """The networks, and where each block and equation of their papers is."""
+    rows = [
+        _row((f"`{row.name}`", row.variant, f"{row.parameters / 1e6:.2f} M", row.input, row.source))
+        for row in table()
+        if row.parameters
+    ]
+    lines = [
+        _HEAD,
+        "# Models\n",
+        "What each network is, where every block and equation of its paper stands in the code, and every",
+        "deviation. `default` is the model that qagate ships; the others are trained by the house and are",
+        "nothing without its labels. None is a medical device.\n",
+        *_table(("name", "variant", "parameters", "input", "source"), rows),
+        *(line for heading, files in CHAPTERS.items() for line in chapter(heading, files)),
+        "\n## Absent\n",
+        "Baselines of the papers' tables that are not here:\n",
+        *(f"- {name}: {reason}" for name, reason in ABSENT.items()),
     ]
     return "\n".join(lines) + "\n"
 

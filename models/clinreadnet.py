@@ -133,6 +133,7 @@ class ClinReadNet(nn.Module):
 
     mean: Tensor
     std: Tensor
+    cam_axes = (1, 2)  #: rows and columns in the output of `cam_layer`
 
     def __init__(self, config: ClinReadNetConfig) -> None:
         super().__init__()

@@ -17,7 +17,6 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from models.features import FeatureExtractor
 from models.inputs import SliceInput, SliceOutput, check, working_pixels
@@ -152,19 +151,3 @@ def read_heads(path: Path) -> dict[str, Head]:
         raise WeightsError(
             f"weights {path.name} are not a default model ({error!r}); reinstall qagate"
         ) from error
-
-
-def self_test(model: DefaultModel) -> None:
-    """Judge one small synthetic slice a modality. Raises WeightsError when an answer is not finite."""
-    y, x = np.mgrid[-1:1:64j, -1:1:64j]
-    disc = (x**2 + y**2 < 0.6).astype(np.float32)
-    with torch.inference_mode():
-        for modality in model.modalities:
-            answer = model.predict(
-                [SliceInput(pixels=disc * 1000 - 1000 * (modality == "CT"), modality=modality)]
-            )[0]
-            values = [answer.score, answer.quality, answer.out_of_distribution, *answer.artefacts.values()]
-            if not np.isfinite(values).all():
-                raise WeightsError(
-                    f"model {model.name} answers {modality} with NaN or infinity; reinstall qagate"
-                )

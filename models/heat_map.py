@@ -18,16 +18,17 @@ def heat_map(network: nn.Module, images: Tensor) -> Tensor:
         found: Output = network(images)
     if found.patch_scores is not None:
         return found.patch_scores.flatten(0, -3)
-    layer = getattr(network, "cam_layer", None)
-    if not isinstance(layer, nn.Module):
+    name = getattr(network, "cam_layer", None)
+    if not isinstance(name, str):
         raise ValueError(f"{type(network).__name__} has neither patch scores nor a cam_layer")
-    return grad_cam(network, images, layer)
+    return grad_cam(network, images, network.get_submodule(name), getattr(network, "cam_axes", (2, 3)))
 
 
-def grad_cam(network: nn.Module, images: Tensor, layer: nn.Module) -> Tensor:
+def grad_cam(network: nn.Module, images: Tensor, layer: nn.Module, axes: tuple[int, int] = (2, 3)) -> Tensor:
     """The layer's channels weighted by the score's mean gradient, cut at 0 and scaled to a maximum of 1.
 
-    images: (N, 3, H, W). layer: gives (N, C, h, w) -> (N, h, w). Leaves the network as it was.
+    images: (N, 3, H, W). layer: gives (N, C, h, w), or (N, h, w, C) with axes (1, 2) -> (N, h, w). Leaves
+    the network as it was.
     Source: Selvaraju et al. 2017, Grad-CAM, equations 1 and 2.
     """
     kept: list[Tensor] = []
@@ -39,5 +40,6 @@ def grad_cam(network: nn.Module, images: Tensor, layer: nn.Module) -> Tensor:
     finally:
         handle.remove()
     with torch.no_grad():
-        weighted = (gradient.mean(dim=(2, 3), keepdim=True) * kept[0]).sum(dim=1).relu()
+        channels = ({1, 2, 3} - {*axes}).pop()
+        weighted = (gradient.mean(dim=axes, keepdim=True) * kept[0]).sum(dim=channels).relu()
         return weighted / weighted.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ class SliceInput:
 
     pixels: Pixels
     modality: str  #: "CT" or "MR"
+    prompt: Mapping[str, str] = field(default_factory=dict)  #: part (`models.prompt.PARTS`) -> word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +33,18 @@ class SliceOutput:
 
     score: float  #: on the model's own scale (`QualityModel.score_range`), higher is better
     quality: float  #: 0 to 1, higher is better; a monotone map of the score fitted on unseen subjects
-    artefacts: Mapping[str, float]
-    """Artefact type (a value of `qagate.assessment.Artefact`, or "none") -> probability; sums to 1."""
-    out_of_distribution: float
-    """Distance to the training images, 0 at their centre; above 1 the image resembles no CT/MR slice
-    the model knows, and score and quality mean nothing."""
+    artefacts: Mapping[str, float] = field(default_factory=dict)
+    """Artefact type (a value of `qagate.assessment.Artefact`, or "none") -> probability, summing to 1;
+    empty when the model names none."""
+    out_of_distribution: float | None = None
+    """Distance to the training images, 0 at their centre; above 1 the image resembles no slice the model
+    knows, and score and quality mean nothing. None when the model cannot tell."""
+    uncertainty: float | None = None
+    """Entropy of the model's distribution over grades, 0 (sure) to 1; None when it has none."""
+    weight: float = 1.0
+    """How much the slice counts beside the others of its series, > 0."""
+    quality_map: Pixels | None = None
+    """(h, w) scores of the image's patches, on the model's scale; None when the model has none."""
 
 
 class QualityModel(Protocol):
@@ -53,11 +61,11 @@ class QualityModel(Protocol):
         ...
 
 
-def check(item: SliceInput) -> None:
+def check(item: SliceInput, modalities: Sequence[str] = MODALITIES) -> None:
     """Raise ValueError naming what is wrong with the slice and what would be right."""
-    if item.modality not in MODALITIES:
+    if item.modality not in modalities:
         raise ValueError(
-            f"modality {item.modality!r} is not supported; this model knows {', '.join(MODALITIES)}"
+            f"modality {item.modality!r} is not supported; this model knows {', '.join(modalities)}"
         )
     if item.pixels.ndim != 2:
         raise ValueError(f"pixels have shape {item.pixels.shape}; one slice is (rows, columns)")

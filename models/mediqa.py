@@ -64,7 +64,7 @@ class PromptLayer(nn.Module):
 
 
 class SlicePooling(nn.Module):
-    """Weights of slices: features (N, S, C), present (N, S) -> (N, S), summing to 1.
+    """Importance of slices: features (N, S, C) -> logits (N, S), whose softmax are the weights.
 
     Source: MedIQA, section 2.2, quality assessment, Q = sum of w_i q_i.
     """
@@ -75,9 +75,8 @@ class SlicePooling(nn.Module):
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, features: Tensor, present: Tensor) -> Tensor:
-        logits = self.linear(features).squeeze(-1)
-        return logits.masked_fill(~present, float("-inf")).softmax(dim=1)  # type: ignore[no-any-return]
+    def forward(self, features: Tensor) -> Tensor:
+        return self.linear(features).squeeze(-1)  # type: ignore[no-any-return]
 
 
 class Mediqa(nn.Module):
@@ -141,10 +140,12 @@ class Mediqa(nn.Module):
         narrow = self.maniqa.narrow(self.maniqa.first_stage(tokens, first))
         features = self.maniqa.stage2(narrow, second)  # (N * S, C, h, w)
         found: Output = self.head(task)(features)
+        logits = None
         if self.pooling is None:
             weights = present / present.sum(dim=1, keepdim=True)
         else:
-            weights = self.pooling(features.mean(dim=(2, 3)).view(series, slices, -1), present)
+            logits = self.pooling(features.mean(dim=(2, 3)).view(series, slices, -1))
+            weights = logits.masked_fill(~present, float("-inf")).softmax(dim=1)
         assert found.patch_scores is not None and found.patch_weights is not None
         maps = (series, slices, *found.patch_scores.shape[1:])
         return Output(
@@ -152,6 +153,7 @@ class Mediqa(nn.Module):
             patch_scores=found.patch_scores.view(maps),
             patch_weights=found.patch_weights.view(maps),
             slice_weights=weights,
+            slice_logits=logits,
         )
 
     def _pushes(

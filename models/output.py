@@ -19,6 +19,7 @@ class Output(NamedTuple):
     patch_scores: Tensor | None = None  #: (N, h, w) or (N, S, h, w): the quality map, on the score's scale
     patch_weights: Tensor | None = None  #: of the same shape, >= 0: how much each patch counts
     slice_weights: Tensor | None = None  #: (N, S), summing to 1: how much each slice counts
+    slice_logits: Tensor | None = None  #: (N, S), whose softmax over a whole series are its slice weights
     logits: Tensor | None = None  #: (N, heads, grades): ordinal logits of each head
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.default import DefaultModel, self_test
-from models.inputs import QualityModel
+import numpy as np
+
+from models.default import DefaultModel
+from models.inputs import QualityModel, SliceInput
 from models.weights_file import MANIFEST, WEIGHTS, WeightsError, read_manifest
 
-__all__ = ["DEFAULT", "MODELS", "ModelRow", "WeightsError", "load", "table"]
+__all__ = ["DEFAULT", "ModelRow", "WeightsError", "load", "table"]
 
 DEFAULT = "default"
-MODELS: Mapping[str, type[DefaultModel]] = {"default": DefaultModel}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +23,13 @@ class ModelRow:
 
     name: str
     variant: str
-    version: str
+    version: str  #: empty for what has no weights: a network to be trained, a metric
     parameters: int
     input: str
-    score_range: tuple[float, float]
+    score_range: tuple[float | None, float | None]  #: None: unbounded
     source: str
     default: bool
+    trained: bool  #: whether the gate can use it now
 
 
 def load(
@@ -35,19 +37,44 @@ def load(
 ) -> QualityModel:
     """A model ready to predict, on "cpu", "cuda" or "cuda:N".
 
-    Its files' sha256, shapes and a first answer are checked. Raises WeightsError naming file and mend,
-    ValueError for an unknown name. Never touches the network.
+    Its files' sha256, configuration, shapes and a first answer are checked. Raises WeightsError naming file
+    and mend, ValueError for an unknown name. Never touches the network.
     """
     entries = read_manifest(manifest)
-    if name not in MODELS or name not in entries:
-        raise ValueError(f"there is no model {name!r}; there are {', '.join(sorted(MODELS))}")
-    model = MODELS[name].from_entry(entries[name], folder=folder, device=device)
-    self_test(model)
+    if name not in entries:
+        raise ValueError(f"there is no trained model {name!r}; there are {', '.join(sorted(entries))}")
+    entry = entries[name]
+    model: QualityModel
+    if entry.network == DEFAULT:
+        model = DefaultModel.from_entry(entry, folder=folder, device=device)
+    else:
+        from models.network_model import NetworkModel  # timm and all networks: slow to import
+
+        model = NetworkModel.from_entry(entry, folder=folder, device=device)
+    _self_test(model)
     return model
 
 
+def _self_test(model: QualityModel) -> None:
+    """Judge one small synthetic slice a modality. Raises WeightsError when an answer is not finite."""
+    y, x = np.mgrid[-1:1:64j, -1:1:64j]
+    disc = (x**2 + y**2 < 0.6).astype(np.float32)
+    for modality in model.modalities:
+        pixels = disc * 1000 - 1000 * (modality == "CT")
+        (answer,) = model.predict([SliceInput(pixels=pixels, modality=modality)])
+        values = [answer.score, answer.quality, answer.out_of_distribution or 0, *answer.artefacts.values()]
+        if not np.isfinite(values).all():
+            raise WeightsError(
+                f"model {model.name} answers {modality} with NaN or infinity; reinstall qagate or train again"
+            )
+
+
 def table(manifest: Path = MANIFEST) -> list[ModelRow]:
-    """The models of the manifest, for people."""
+    """What exists, for people: trained models, then networks to train, then metrics."""
+    return [*_trained(manifest), *_networks(), *_metrics()]
+
+
+def _trained(manifest: Path) -> list[ModelRow]:
     return [
         ModelRow(
             name=entry.name,
@@ -58,6 +85,51 @@ def table(manifest: Path = MANIFEST) -> list[ModelRow]:
             score_range=entry.score_range,
             source=entry.source,
             default=entry.name == DEFAULT,
+            trained=True,
         )
         for entry in read_manifest(manifest).values()
+    ]
+
+
+def _networks() -> list[ModelRow]:
+    from models.networks import NETWORKS, parameter_count
+
+    return [
+        ModelRow(
+            name=name,
+            variant=variant,
+            version="",
+            parameters=parameter_count(name, variant),
+            input=network.input,
+            score_range=network.score_range,
+            source=network.source,
+            default=False,
+            trained=False,
+        )
+        for name, network in NETWORKS.items()
+        for variant in network.variants
+    ]
+
+
+def _metrics() -> list[ModelRow]:
+    from models.metrics.full_reference import METRICS
+
+    rows = [(name, "full reference", metric.range, metric.source) for name, metric in METRICS.items()]
+    rows += [
+        ("brisque", "no reference, features", (-math.inf, math.inf), "Mittal et al. 2012, BRISQUE"),
+        ("niqe", "no reference, to be fitted to clean images", (0.0, math.inf), "Mittal et al. 2013, NIQE"),
+    ]
+    return [
+        ModelRow(
+            name=name,
+            variant=variant,
+            version="",
+            parameters=0,
+            input="one gray image" + (" and its reference" if variant == "full reference" else ""),
+            score_range=(low if math.isfinite(low) else None, high if math.isfinite(high) else None),
+            source=source,
+            default=False,
+            trained=False,
+        )
+        for name, variant, (low, high), source in rows
     ]

@@ -38,6 +38,7 @@ class ModelEntry:
     """One model of the manifest `models/weights.toml`."""
 
     name: str
+    network: str  #: "default", or a key of `models.networks.NETWORKS`
     variant: str
     version: str
     source: str  #: what it was trained on, and where its card stands
@@ -60,7 +61,7 @@ def read_manifest(manifest: Path = MANIFEST) -> dict[str, ModelEntry]:
 
 
 def _entry(name: str, one: Mapping[str, object]) -> ModelEntry:
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in one.items()}
+    values = {"network": name} | {k: tuple(v) if isinstance(v, list) else v for k, v in one.items()}
     values["files"] = tuple(WeightsFile(**f) for f in values["files"])  # type: ignore[attr-defined]
     return ModelEntry(name=name, **values)  # type: ignore[arg-type]
 

@@ -54,6 +54,8 @@ class SliceScore:
     score: float  #: on the model's own scale
     quality: float  #: 0 to 1, higher is better
     artefacts: Mapping[str, float] = field(default_factory=dict)  #: artefact type -> probability
+    uncertainty: float | None = None  #: of the model's grade, 0 (sure) to 1; None when it gives none
+    weight: float = 1.0  #: share of the slice in the series' mean; shares sum to 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

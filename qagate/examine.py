@@ -91,7 +91,9 @@ def examine(
 ) -> list[Examination]:
     """Score the prepared series together and decide each."""
     scorable = [series for series in prepared if series.not_assessed is None]
-    scores = iter(scorer.score([series.slices for series in scorable]))
+    scores = iter(
+        scorer.score([series.slices for series in scorable], [series.prompt for series in scorable])
+    )
     return [
         _conclude(series, None if series.not_assessed else next(scores), header, scorer, policy)
         for series, header in zip(prepared, headers, strict=True)

@@ -7,11 +7,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
 
 from qagate.assessment import Verdict
 from qagate.dicom.scu import Delivery
@@ -143,11 +144,30 @@ def models(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(list(rows)))
         return
+    table = Table("name", "variant", Column("parameters", justify="right"), "score", "source")
+    table.box, table.header_style = None, "bold"
     for row in rows:
-        click.secho(f"{row['name']}{' (default)' if row['default'] else ''}", bold=True)
-        for key in ("variant", "parameters", "input", "score_range", "source"):
-            value = f"{row[key]:,}" if isinstance(row[key], int) else row[key]
-            click.echo(f"  {key.replace('_', ' '):<12}{value}")
+        name = f"{row['name']} (default)" if row["default"] else f"{row['name']}"
+        count = cast("int", row["parameters"])
+        table.add_row(
+            name,
+            f"{row['variant']}",
+            f"{count / 1e6:.3f} M" if count else "",
+            _range(*cast("tuple[float | None, float | None]", row["score_range"])),
+            f"{row['source']}",
+            style=None if row["trained"] else "dim",
+        )
+    Console().print(table)
+    if not all(row["trained"] for row in rows):
+        click.echo("Dim: networks yet to be trained, and metrics. The others can be `worker.model`.")
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None and high is None:
+        return "any"
+    if high is None:
+        return f"from {low:g}"
+    return f"to {high:g}" if low is None else f"{low:g} to {high:g}"
 
 
 def _series_line(row: SeriesRow) -> None:

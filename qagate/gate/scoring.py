@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,8 @@ import structlog
 import torch
 
 from models.inputs import QualityModel, SliceInput, SliceOutput, check
-from qagate.assessment import SliceScore
+from models.prompt import PARTS
+from qagate.assessment import Prompt, SliceScore
 from qagate.image import SliceImage
 
 log = structlog.get_logger(__name__)
@@ -23,7 +24,7 @@ class SeriesScore:
     """The model's answer for one series."""
 
     quality: float | None  #: 0 to 1; None when not assessed
-    score: float | None  #: mean slice score on the model's own scale
+    score: float | None  #: weighted mean of the slice scores, on the model's own scale
     slices: tuple[SliceScore, ...] = ()
     not_assessed: str | None = None
 
@@ -37,12 +38,18 @@ class Scorer:
         self.model_version = model.version
         self.weights_sha256 = model.weights_sha256
 
-    def score(self, series: Sequence[Sequence[SliceImage]]) -> list[SeriesScore]:
-        """Score the salient slices of each series; one result for each, in order."""
+    def score(
+        self, series: Sequence[Sequence[SliceImage]], prompts: Sequence[Prompt] = ()
+    ) -> list[SeriesScore]:
+        """Score the salient slices of each series; one result for each, in order.
+
+        prompts: one a series; none means that nothing is known of any.
+        """
         refused = [self._refusal(slices) for slices in series]
+        known = [_words(prompt) for prompt in prompts] or [{}] * len(series)
         flat = [
-            _input(image)
-            for slices, reason in zip(series, refused, strict=True)
+            _input(image, words)
+            for slices, words, reason in zip(series, known, refused, strict=True)
             if reason is None
             for image in slices
         ]
@@ -63,7 +70,7 @@ class Scorer:
             return f"the model {self.model_name} knows {known}, not {modality or 'an unnamed modality'}"
         try:
             for image in slices:
-                check(_input(image))
+                check(_input(image, {}), self._model.modalities)
         except ValueError as error:
             return str(error)
         return None
@@ -84,17 +91,23 @@ class Scorer:
             start += size
 
 
-def _input(image: SliceImage) -> SliceInput:
-    return SliceInput(pixels=image.pixels, modality=image.header.modality)
+def _input(image: SliceImage, words: Mapping[str, str]) -> SliceInput:
+    return SliceInput(pixels=image.pixels, modality=image.header.modality, prompt=words)
+
+
+def _words(prompt: Prompt) -> dict[str, str]:
+    return {part: getattr(prompt, part) for part in PARTS}
 
 
 def pool(slices: Sequence[SliceImage], outputs: Sequence[SliceOutput]) -> SeriesScore:
-    """Join slice scores: half the mean of all, half the mean of the worst third.
+    """Join slice scores: half the mean of all by the model's weights, half the mean of the worst third.
 
     A mean alone hides motion that spoils a few slices; a minimum alone follows the noise of one slice.
     A series most of whose slices look like nothing the model was trained on is not assessed.
     Slices are numbered as given.
     """
+    total = sum(output.weight for output in outputs)
+    weights = [output.weight / total for output in outputs]
     scores = tuple(
         SliceScore(
             sop_instance_uid=image.header.sop_instance_uid,
@@ -103,17 +116,19 @@ def pool(slices: Sequence[SliceImage], outputs: Sequence[SliceOutput]) -> Series
             score=output.score,
             quality=output.quality,
             artefacts=output.artefacts,
+            uncertainty=output.uncertainty,
+            weight=weight,
         )
-        for number, (image, output) in enumerate(zip(slices, outputs, strict=True), start=1)
+        for number, (image, output, weight) in enumerate(zip(slices, outputs, weights, strict=True), start=1)
     )
-    strange = sum(output.out_of_distribution > 1 for output in outputs)
+    strange = sum((output.out_of_distribution or 0) > 1 for output in outputs)
     if 2 * strange > len(outputs):
         reason = f"{strange} of {len(outputs)} scored slices look like nothing the model was trained on"
         return SeriesScore(quality=None, score=None, slices=scores, not_assessed=reason)
-    quality = np.sort([output.quality for output in outputs])
-    worst = quality[: max(1, len(quality) // 3)]
+    quality = np.array([output.quality for output in outputs])
+    worst = np.sort(quality)[: max(1, len(quality) // 3)]
     return SeriesScore(
-        quality=float(_WORST_SHARE * worst.mean() + (1 - _WORST_SHARE) * quality.mean()),
-        score=float(np.mean([output.score for output in outputs])),
+        quality=float(_WORST_SHARE * worst.mean() + (1 - _WORST_SHARE) * np.dot(weights, quality)),
+        score=float(np.dot(weights, [output.score for output in outputs])),
         slices=scores,
     )

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from models.clinreadnet import ClinReadNet, ClinReadNetConfig
 from models.heat_map import grad_cam, heat_map
 from models.maniqa import Maniqa, ManiqaConfig
 from models.output import Output, distribution, entropy
@@ -16,11 +17,12 @@ class Corner(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cam_layer = nn.Conv2d(3, 2, 4, stride=4)
-        nn.init.ones_(self.cam_layer.weight)
+        self.conv = nn.Conv2d(3, 2, 4, stride=4)
+        self.cam_layer = "conv"
+        nn.init.ones_(self.conv.weight)
 
     def forward(self, images: Tensor) -> Output:
-        x = self.cam_layer(images)
+        x = self.conv(images)
         return Output(score=x[:, 0, :2, :2].mean(dim=(1, 2)))
 
 
@@ -38,8 +40,15 @@ def test_grad_cam_follows_the_image_and_leaves_no_trace() -> None:
     assert maps.shape == (2, 4, 4) and maps.max() == 1
     torch.testing.assert_close(maps[0, :2, :2], torch.ones(2, 2))
     assert maps[1, 1, 1] == 1 and maps[1, 3, 3] < 0.1
-    assert not net.cam_layer._forward_hooks
+    assert not net.conv._forward_hooks
     assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_a_swin_has_channels_last() -> None:
+    options = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)}
+    config = ClinReadNetConfig(image_size=64, window=2, backbone_options=options, hidden=(8, 8))
+    maps = heat_map(ClinReadNet(config).eval(), torch.rand(2, 3, 64, 64))
+    assert maps.shape == (2, 2, 2) and maps.min() >= 0 and maps.max() <= 1 + 1e-6
 
 
 def test_a_network_with_neither_is_named() -> None:
@@ -54,8 +63,8 @@ def test_a_network_with_neither_is_named() -> None:
 def test_a_broken_network_loses_its_hook() -> None:
     net = Corner()
     with pytest.raises(RuntimeError):
-        grad_cam(net, torch.zeros(1, 1, 16, 16), net.cam_layer)
-    assert not net.cam_layer._forward_hooks
+        grad_cam(net, torch.zeros(1, 1, 16, 16), net.conv)
+    assert not net.conv._forward_hooks
 
 
 def test_uncertainty_is_the_entropy_of_the_mean_distribution() -> None:

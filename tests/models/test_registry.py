@@ -29,10 +29,27 @@ def test_the_shipped_model_loads_and_says_what_it_is() -> None:
 
 
 def test_the_table_names_the_default_and_its_size() -> None:
-    (row,) = registry.table()
-    assert row.default and row.name == "default"
+    rows = registry.table()
+    (row,) = [row for row in rows if row.default]
+    assert row.name == "default" and row.trained
     assert 1_000_000 < row.parameters < 10_000_000
-    assert row.source and row.input and row.variant
+    assert all(one.source and one.input and one.variant for one in rows)
+    assert len({(one.name, one.variant) for one in rows}) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "millions"),
+    [
+        ("maniqa", "whole", 135.748),
+        ("maniqa", "truncated", 120.801),
+        ("mediqa", "whole", 135.823),
+        ("miqanet", "repository", 147.12),
+        ("miqanet", "repository, ResNet34", 157.23),
+    ],
+)
+def test_the_table_counts_as_the_papers_networks_do(name: str, variant: str, millions: float) -> None:
+    (row,) = [row for row in registry.table() if (row.name, row.variant) == (name, variant)]
+    assert row.parameters / 1e6 == pytest.approx(millions, abs=6e-3)
 
 
 def test_shipped_weights_stay_below_twenty_megabytes_and_keep_their_licence() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from models.inputs import SliceInput, SliceOutput
+from qagate.assessment import Prompt
 from qagate.gate.scoring import Scorer, pool
 from qagate.image import SliceHeader, SliceImage
 
@@ -122,3 +124,21 @@ def test_pooling_leans_towards_the_worst_slices_and_is_monotone() -> None:
 
 def test_nothing_to_score() -> None:
     assert Scorer(BrightnessModel()).score([]) == []
+
+
+def test_the_models_weights_count_and_the_prompt_reaches_it() -> None:
+    class Weighing(BrightnessModel):
+        def predict(self, slices: Sequence[SliceInput]) -> list[SliceOutput]:
+            assert all(item.prompt["region"] == "head" for item in slices)
+            outputs = super().predict(slices)
+            return [
+                replace(one, weight=3.0 if one.quality > 0.5 else 1.0, uncertainty=0.25) for one in outputs
+            ]
+
+    (score,) = Scorer(Weighing()).score(
+        [_series([0.2, 0.8])], [Prompt(dimension="2D", modality="MR", region="head")]
+    )
+    assert score.score == pytest.approx(0.25 * 20 + 0.75 * 80, abs=1e-3)
+    assert score.quality == pytest.approx(0.5 * 0.2 + 0.5 * 0.65, abs=1e-5)
+    assert [one.weight for one in score.slices] == pytest.approx([0.25, 0.75])
+    assert [one.uncertainty for one in score.slices] == [0.25, 0.25]
