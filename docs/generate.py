@@ -1,4 +1,4 @@
-"""Writes docs/settings.md, docs/measures.md and docs/models.md from the code; tests/test_docs.py fails when they differ."""
+"""Writes the pages of docs/ that are made from the code; tests/test_docs.py fails when they differ."""
 
 from __future__ import annotations
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from models import clinreadnet, miqanet
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,11 +18,13 @@ CHAPTERS = {
     "MANIQA": ("models/maniqa.py",),
     "MIQANet": ("models/miqanet.py", "models/miqanet_branches.py", "models/deform.py", "models/crops.py"),
     "ClinReadNet": ("models/clinreadnet.py", "models/soqn.py", "models/mtmsa.py", "train/losses.py"),
-    "MedIQA": ("models/mediqa.py", "models/prompt.py", "models/prompt_classifier.py"),
+    "MedIQA": ("models/mediqa.py", "models/prompt.py", "models/prompt_classifier.py", "train/slices.py"),
     "Comparison rows": ("models/rows",),
     "Metrics": ("models/metrics",),
-    "Common": ("models/output.py", "models/preparation.py", "models/network_file.py"),
+    "Common": ("models/output.py", "models/preparation.py", "models/network_file.py", "models/heat_map.py"),
 }
+
+ABLATIONS = {"MIQANet": miqanet.ABLATIONS, "ClinReadNet": clinreadnet.ABLATIONS}
 
 
 @dataclass(frozen=True)
@@ -100,3 +105,24 @@ def chapter(heading: str, names: tuple[str, ...]) -> Iterator[str]:
         if module.deviations:
             yield "\nDeviations and readings:\n"
             yield from (f"- {one}" for one in module.deviations)
+    yield from _ablations(ABLATIONS.get(heading, {}))
+
+
+def _ablations(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    if not tables:
+        return
+    yield "\n### Rows of the paper's tables\n"
+    yield "What each row changes from the full model, and the figures the paper prints for it.\n"
+    yield "| table | row | changes | PLCC | SROCC |\n|---|---|---|---|---|"
+    for table, rows in tables.items():
+        for name, row in rows.items():
+            changes = {**row.model, **getattr(row, "loss", {})}
+            if getattr(row, "init", "imagenet") != "imagenet":
+                changes["init"] = row.init
+            told = ", ".join(f"`{key}={_plain(value)}`" for key, value in changes.items()) or "none"
+            figures = (f"{value:.4f}" if value is not None else "" for value in (row.plcc, row.srocc))
+            yield f"| {table} | {name} | {told} | " + " | ".join(figures) + " |"
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else repr(value)

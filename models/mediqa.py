@@ -6,6 +6,9 @@ Deviations:
 - `pooling="mean"` is the authors' code: a plain mean.
 - The physical parameter of the first training stage has a patch head of its own beside the quality's, so
   that fine-tuning can keep or drop it.
+- Table 2's switches: prompts are off with `prompt_parts=()`, and for one part by leaving it out (they hurt
+  FLAIR); without salient slices a series is its middle slice, or `train.slices.legacy_slices`; pretraining is
+  where fine-tuning starts. "Ours-s" is all of them off, "Ours-e" all on.
 """
 
 from __future__ import annotations
