@@ -1,0 +1,129 @@
+"""Pictures of agreement: labels against predictions with the fitted logistic, and Bland-Altman.
+
+Figures are made without pyplot, so no window, no global state and no display are needed; one call writes a
+PNG and an SVG of the same picture. Colours are Okabe and Ito's, which colour-blind readers tell apart; what
+they say, line styles say too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from scipy import stats
+
+from train.evaluation.correlation import Fit, Floats
+
+BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"
+SIZE_INCHES = (6.0, 4.5)
+DOTS_PER_INCH = 150
+SPREAD = 1.96  #: standard deviations on either side of the bias that hold 95 % of normal differences
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "svg.hashsalt": "qagate",
+}
+
+
+def scatter(
+    predicted: Floats,
+    labels: Floats,
+    fits: Sequence[tuple[str, Fit]],
+    stem: Path,
+    *,
+    title: str,
+    told: Sequence[str] = (),
+    unit: str = "",
+) -> list[Path]:
+    """Labels over predictions (N,), with up to two named curves and lines of text (figures and intervals).
+
+    stem: path without suffix; its folder exists. unit: of the labels, for the axes. A fit that was not
+    possible is left out.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(title)
+        _dots(axes, predicted, labels)
+        x = np.linspace(float(np.min(predicted)), float(np.max(predicted)), 400)
+        styles = ((VERMILION, "-"), (GREEN, "--"))
+        drawn = [(name, fit) for name, fit in fits if fit.parameters]
+        for (name, fit), (colour, line) in zip(drawn, styles, strict=False):
+            told_as = name if fit.monotone else f"{name}\n(not monotone)"
+            axes.plot(x, fit(x), line, color=colour, linewidth=2, label=told_as)
+        axes.set_xlabel(_with_unit("prediction", unit))
+        axes.set_ylabel(_with_unit("label", unit))
+        if drawn:
+            axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+        if told:
+            lines = "\n".join(told)
+            axes.text(
+                1.03, 0, lines, transform=axes.transAxes, va="bottom", color=GREY, fontsize=9, linespacing=1.4
+            )
+        return _write(figure, stem)
+
+
+def bland_altman(predicted: Floats, labels: Floats, stem: Path, *, title: str, unit: str = "") -> list[Path]:
+    """Differences prediction - label over their means: bias and limits of agreement with 95 % intervals.
+
+    Meaningful only where both are on one scale. stem: path without suffix; its folder exists.
+    """
+    mean, difference = (predicted + labels) / 2, predicted - labels
+    count = len(difference)
+    bias, spread = float(difference.mean()), float(difference.std(ddof=1)) if count > 1 else 0.0
+    quantile = float(stats.t.isf(0.025, count - 1)) if count > 1 else 0.0
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(title)
+        _dots(axes, mean, difference)
+        axes.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
+        lines = [("bias", bias, 1.0, "-", VERMILION)]
+        if spread:
+            lines.append((f"+{SPREAD} SD", bias + SPREAD * spread, 3.0, "--", GREEN))
+            lines.append((f"−{SPREAD} SD", bias - SPREAD * spread, 3.0, "--", GREEN))
+        for name, at, variance, line, colour in lines:
+            half = quantile * spread * np.sqrt(variance / count)
+            axes.axhspan(at - half, at + half, color=colour, alpha=0.12, linewidth=0)
+            axes.axhline(at, linestyle=line, color=colour, linewidth=1.8)
+            told = f"{name}: {at:+.3f}\n[{at - half:+.3f}, {at + half:+.3f}]".replace("-", "−")
+            axes.annotate(
+                told, (1.02, at), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=GREY
+            )
+        axes.set_xlabel(_with_unit("mean of prediction and label", unit))
+        axes.set_ylabel(_with_unit("prediction − label", unit))
+        return _write(figure, stem)
+
+
+def _figure(title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left")
+    return figure, axes
+
+
+def _dots(axes: Axes, x: Floats, y: Floats) -> None:
+    size, alpha = (22, 0.6) if len(x) < 500 else (10, 0.35)
+    axes.scatter(x, y, s=size, alpha=alpha, color=BLUE, linewidths=0)
+
+
+def _with_unit(name: str, unit: str) -> str:
+    return f"{name} ({unit})" if unit else name
+
+
+def _write(figure: Figure, stem: Path) -> list[Path]:
+    written = []
+    for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+        written.append(stem.with_name(stem.name + suffix))
+        figure.savefig(written[-1], dpi=DOTS_PER_INCH, metadata=metadata)
+    return written
