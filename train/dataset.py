@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -119,18 +119,26 @@ def samples_of(reference: Reference, copy: int, recipe: Recipe, extract: Feature
 
 def build(recipe: Recipe, folder: Path, cache: Path, weights: Path, processes: int = 2) -> dict[str, Samples]:
     """Modality -> samples of all its volumes; what the cache already holds is not computed again."""
+    every = [reference for volume in recipe.volumes for reference in load(volume, folder)]
+    return {
+        modality: build_references(
+            [one for one in every if one.modality == modality], recipe, cache, weights, processes
+        )
+        for modality in sorted({volume.modality for volume in recipe.volumes})
+    }
+
+
+def build_references(
+    references: Sequence[Reference], recipe: Recipe, cache: Path, weights: Path, processes: int = 2
+) -> Samples:
+    """Samples of references of one modality."""
     cache.mkdir(parents=True, exist_ok=True)
     jobs = [
         (reference, copy, recipe, cache, weights)
-        for volume in recipe.volumes
-        for reference in load(volume, folder)
-        for copy in range(1 + recipe.randomised[volume.modality])
+        for reference in references
+        for copy in range(1 + recipe.randomised[reference.modality])
     ]
-    found = in_parallel(_cached, jobs, processes)
-    return {
-        m: join([s for s, job in zip(found, jobs, strict=True) if job[0].modality == m])
-        for m in _modalities(recipe.volumes)
-    }
+    return join(in_parallel(_cached, jobs, processes))
 
 
 def in_parallel(
@@ -141,10 +149,6 @@ def in_parallel(
         return [function(*job) for job in jobs]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         return pool.starmap(function, jobs, chunksize=1)
-
-
-def _modalities(volumes: Iterable[Volume]) -> list[str]:
-    return sorted({v.modality for v in volumes})
 
 
 _extractors: dict[Path, FeatureExtractor] = {}

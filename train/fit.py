@@ -36,7 +36,7 @@ def seen_as(samples: Samples) -> npt.NDArray[np.str_]:
     return np.array([SEEN_AS.get(a, "none") for a in samples.artefact])
 
 
-def _weights(samples: Samples) -> Floats:
+def sample_weights(samples: Samples) -> Floats:
     """Each subject weighs as the square root of its images, so that none drowns the others.
 
     A clean image counts once for each ladder that starts from it, else "nearly clean" outweighs "clean".
@@ -56,7 +56,7 @@ class Fitted:
 
 
 def fit_heads(samples: Samples, label: Floats, ridge: float, types: Sequence[str]) -> Fitted:
-    weights = _weights(samples)
+    weights = sample_weights(samples)
     score = fit(samples.features, label[:, None], weights, ridge)
     kinds = seen_as(samples)
     told = (samples.artefact == "none") | (samples.severity >= SEEN_FROM)
@@ -112,11 +112,14 @@ def distances(z: Floats, axes: Floats, scale: Floats) -> Floats:
     return np.asarray(np.sqrt(np.square(along / scale[:-1]).mean(axis=1) + np.square(off / scale[-1])))
 
 
-def calibrate(samples: Samples, held_out: HeldOut) -> tuple[float, float, float]:
+def calibrate(
+    samples: Samples, held_out: HeldOut, types: Sequence[str] | None = None
+) -> tuple[float, float, float]:
     """(score at quality 1/2, spread, sharpness of the softmax), from held-out predictions.
 
     The logistic map comes closest, in cross-entropy, to QUALITY at each severity; every severity weighs the
     same, the clean slices as much as all severities below 3. The sharpness is that of least cross-entropy.
+    types: the columns of held_out.kinds; those of the samples by default.
     """
     steps = np.minimum(np.round(samples.severity), 5).astype(int)
     wanted = np.array(QUALITY)[steps]
@@ -128,7 +131,8 @@ def calibrate(samples: Samples, held_out: HeldOut) -> tuple[float, float, float]
 
     best = optimize.minimize(loss, [float(np.median(held_out.score)), np.log(0.15)], method="Nelder-Mead").x
     told = (samples.artefact == "none") | (samples.severity >= SEEN_FROM)
-    kinds = np.array([type_names(samples).index(k) for k in seen_as(samples)])[told]
+    names = list(types or type_names(samples))
+    kinds = np.array([names.index(k) for k in seen_as(samples)])[told]
     losses = {s: _cross_entropy(s * held_out.kinds[told], kinds) for s in np.linspace(1, 20, 39)}
     return float(best[0]), float(np.exp(best[1])), float(min(losses, key=lambda s: losses[s]))
 

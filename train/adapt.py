@@ -1,0 +1,150 @@
+"""Adapt the default model to a house without labels: its own accepted series, degraded, teach new heads.
+
+The backbone stays; the head of each modality with patients enough is moved towards the house's series, the
+less the fewer they are. What comes out is a challenger like any other: it is compared and promoted, never
+switched on by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save_file
+
+from models.default import Head, read_heads
+from models.weights_file import WEIGHTS
+from train.dataset import Recipe, Samples, build_references
+from train.evaluation.ladders import Figures, figures
+from train.fit import SEEN_FROM, HeldOut, calibrate, labels, sample_weights, seen_as
+from train.references import Reference
+from train.ridge import fit, standardise
+
+Floats = npt.NDArray[np.float64]
+
+FEWEST_SUBJECTS = 3  #: of one modality; with fewer nothing can be held out
+_PARTS = ("mean", "scale", "weight", "bias", "calibration", "ood_axes", "ood_scale")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapted:
+    """One modality's new head, and how it and the old one do on subjects left out of its training."""
+
+    head: Head
+    subjects: int
+    images: int
+    new: Figures
+    old: Figures
+
+
+def adapt(
+    references: Sequence[Reference],
+    recipe: Recipe,
+    cache: Path,
+    *,
+    processes: int = 1,
+    progress: Callable[[str], None] = lambda line: None,
+) -> dict[str, Adapted]:
+    """Modality -> its new head. Raises ValueError when no modality has subjects enough."""
+    found: dict[str, Adapted] = {}
+    heads = read_heads(WEIGHTS / "default.safetensors")
+    for modality in sorted({reference.modality for reference in references}):
+        mine = [reference for reference in references if reference.modality == modality]
+        subjects = len({reference.subject for reference in mine})
+        if subjects < FEWEST_SUBJECTS:
+            progress(f"{modality}: {subjects} patients; {FEWEST_SUBJECTS} are needed, its head stays")
+            continue
+        progress(f"{modality}: degrading {len(mine)} slices of {subjects} patients")
+        samples = build_references(mine, recipe, cache, WEIGHTS / "lite0.safetensors", processes)
+        found[modality] = _fit(samples, recipe, heads[modality])
+    if not found:
+        raise ValueError(
+            f"no modality has accepted series of {FEWEST_SUBJECTS} patients; name more folders, or wait"
+        )
+    return found
+
+
+def _fit(samples: Samples, recipe: Recipe, old: Head) -> Adapted:
+    label = labels(samples)
+    held_out = _leave_subjects_out(samples, label, recipe.ridge, old)
+    plain = samples.copy == 0
+    before = _standardised(samples, old) @ old.weight[:, 0] + old.bias[0]
+    moved = _moved(old, samples, label, recipe.ridge)
+    limit = max(1.0, 1.1 * float(np.quantile(held_out.strangeness, 0.999)))
+    head = replace(
+        moved,
+        calibration=np.array(calibrate(samples, held_out, old.types), dtype=np.float32),
+        ood_scale=np.append(old.ood_scale[:-1], old.ood_scale[-1] * limit).astype(np.float32),
+    )
+    return Adapted(
+        head=head,
+        subjects=len(set(samples.subject)),
+        images=len(samples),
+        new=figures(samples.where(plain), held_out.score[plain], label[plain]),
+        old=figures(samples.where(plain), before[plain], label[plain]),
+    )
+
+
+def _standardised(samples: Samples, head: Head) -> Floats:
+    return standardise(samples.features, head.mean.astype(np.float64), head.scale.astype(np.float64))
+
+
+def _moved(old: Head, samples: Samples, label: Floats, ridge: float) -> Head:
+    """The old head plus a ridge fit of what it leaves unexplained: little data moves it little."""
+    z = _standardised(samples, old)
+    weights = sample_weights(samples)
+    wanted = [(np.ones(len(samples), bool), label[:, None], slice(0, 1))]
+    told = (samples.artefact == "none") | (samples.severity >= SEEN_FROM)
+    kinds = (seen_as(samples)[told, None] == np.array(old.types)[None, :]).astype(np.float64)
+    wanted.append((told, kinds, slice(1, None)))
+    weight, bias = old.weight.astype(np.float64), old.bias.astype(np.float64)
+    for rows, targets, columns in wanted:
+        left = targets - (z[rows] @ weight[:, columns] + bias[columns])
+        more = fit(z[rows].astype(np.float32), left, weights[rows], ridge)
+        step = more.weight / more.scale[:, None]
+        weight[:, columns] += step
+        bias[columns] += more.bias - more.mean @ step
+    return replace(old, weight=weight.astype(np.float32), bias=bias.astype(np.float32))
+
+
+def _leave_subjects_out(samples: Samples, label: Floats, ridge: float, old: Head) -> HeldOut:
+    score, kinds = np.zeros(len(samples)), np.zeros((len(samples), len(old.types)))
+    z = _standardised(samples, old)
+    for subject in np.unique(samples.subject):
+        out = samples.subject == subject
+        moved = _moved(old, samples.where(~out), label[~out], ridge)
+        targets = z[out] @ moved.weight + moved.bias
+        score[out], kinds[out] = targets[:, 0], targets[:, 1:]
+    strange = old.strangeness(z.astype(np.float32)).astype(np.float64)
+    return HeldOut(score=score, kinds=kinds, strangeness=strange)
+
+
+def write(adapted: dict[str, Adapted], path: Path, version: str) -> None:
+    """Write the heads as a default model's file; modalities that were not adapted keep the shipped head."""
+    heads = read_heads(WEIGHTS / "default.safetensors") | {m: one.head for m, one in adapted.items()}
+    tensors = {
+        f"{modality}.{part}": np.ascontiguousarray(getattr(head, part))
+        for modality, head in heads.items()
+        for part in _PARTS
+    }
+    types = json.dumps({modality: list(head.types) for modality, head in heads.items()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata={"types": types, "version": version})
+
+
+def summary(adapted: dict[str, Adapted]) -> str:
+    """The figures as JSON, for the run's folder."""
+    told = {
+        modality: {
+            "subjects": one.subjects,
+            "images": one.images,
+            "new": asdict(one.new),
+            "old": asdict(one.old),
+        }
+        for modality, one in adapted.items()
+    }
+    return json.dumps(told, indent=1)
