@@ -25,7 +25,7 @@ from qagate.gate.assembly import Evidence, completed_because
 from qagate.receiver import Indexer
 from qagate.reporting import Reporter
 from qagate.scheduler import Scheduler
-from qagate.store.engine import open_store, utc_now
+from qagate.store.engine import Store, open_store, utc_now
 from qagate.store.migrate import check_revision, current_revision
 from qagate.store.migrate import migrate as migrate_store
 from qagate.store.outbox import Outbox
@@ -50,6 +50,12 @@ def _ready_store(settings: Settings) -> None:
     if current_revision(settings.store_url) is None:
         migrate_store(settings.store_url)
     check_revision(settings.store_url)
+
+
+def open_configured_store(settings: Settings) -> Store:
+    """Open the settings' store, for commands that neither make nor upgrade one. Raises StoreError."""
+    check_revision(settings.store_url)
+    return open_store(settings.store_url)
 
 
 def receive(settings: Settings, stop: threading.Event) -> None:

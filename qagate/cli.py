@@ -35,8 +35,11 @@ def _fail(error: Exception) -> NoReturn:
     raise click.ClickException(str(error) or type(error).__name__) from error
 
 
-def _settings(ctx: click.Context, *, needed: bool = True) -> config.Settings:
-    """The settings of --config, of ./qagate.toml, or the defaults where none are needed."""
+def settings_of(ctx: click.Context, *, needed: bool = True) -> config.Settings:
+    """The settings of --config, of ./qagate.toml, or the defaults where none are needed.
+
+    For every command, those of the entry-point group too. Raises ClickException that names the mend.
+    """
     path: Path | None = ctx.find_root().params.get("config_path")
     if path is None and Path("qagate.toml").exists():
         path = Path("qagate.toml")
@@ -86,7 +89,7 @@ def check(ctx: click.Context) -> None:
     """Check settings, database, weights, spool and archives; exit 1 when something needs mending."""
     from qagate import checks
 
-    if not present.checks(checks.run(_settings(ctx))):
+    if not present.checks(checks.run(settings_of(ctx))):
         sys.exit(1)
 
 
@@ -95,7 +98,7 @@ def _run(role: Callable[..., None], ctx: click.Context, supervised: bool) -> Non
 
     from qagate import supervisor
 
-    settings = _settings(ctx)
+    settings = settings_of(ctx)
     stop = threading.Event()
     supervisor.stop_on_signals(stop)
     if supervised:
@@ -112,7 +115,7 @@ def serve(ctx: click.Context) -> None:
     """Run the gate: receiver, worker and services as processes of one tree."""
     from qagate import app
 
-    settings = _settings(ctx)
+    settings = settings_of(ctx)
     path = ctx.find_root().params.get("config_path") or "qagate.toml"
     _run(lambda _, stop: app.serve(settings, stop, options=("--config", str(path))), ctx, False)
 
@@ -162,7 +165,7 @@ def score(
     """Score DICOM files or folders; needs no daemon and sends nothing."""
     from qagate import app
 
-    settings = _settings(ctx, needed=False)
+    settings = settings_of(ctx, needed=False)
     try:
         scored, problems = app.score(settings, paths, model=model, device=device)
     except _OWN_ERRORS as error:
@@ -186,9 +189,9 @@ def status(ctx: click.Context, series_uid: str | None, state: str | None, limit:
 
     try:
         if series_uid:
-            present.history(*app.history(_settings(ctx), series_uid), as_json)
+            present.history(*app.history(settings_of(ctx), series_uid), as_json)
         else:
-            present.status(app.status(_settings(ctx), state=state, limit=limit), as_json)
+            present.status(app.status(settings_of(ctx), state=state, limit=limit), as_json)
     except _OWN_ERRORS as error:
         _fail(error)
 
@@ -205,7 +208,7 @@ def requeue(ctx: click.Context, series_uids: tuple[str, ...], failed: bool, dead
     if not (series_uids or failed or dead):
         raise click.UsageError("name series UIDs, --failed or --dead")
     try:
-        count = app.requeue(_settings(ctx), series_uids=series_uids, failed=failed, dead=dead)
+        count = app.requeue(settings_of(ctx), series_uids=series_uids, failed=failed, dead=dead)
     except _OWN_ERRORS as error:
         _fail(error)
     click.echo(f"requeued {count}")
@@ -220,7 +223,7 @@ def echo(ctx: click.Context, archive: str, called: str | None) -> None:
     from qagate import app
 
     try:
-        app.echo(_settings(ctx, needed=":" not in archive), archive, called)
+        app.echo(settings_of(ctx, needed=":" not in archive), archive, called)
     except _OWN_ERRORS as error:
         _fail(error)
     click.echo(f"{archive} answers")
@@ -233,7 +236,7 @@ def migrate(ctx: click.Context) -> None:
     from qagate import app
 
     try:
-        click.echo(app.migrate(_settings(ctx)))
+        click.echo(app.migrate(settings_of(ctx)))
     except _OWN_ERRORS as error:
         _fail(error)
 

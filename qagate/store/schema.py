@@ -24,6 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from qagate.label import MAX_RATER, MAX_REASON, LabelKind
 from qagate.series import State
 
 DELIVERY_STATES = ("PENDING", "SENDING", "SENT", "DEAD")
@@ -181,6 +182,33 @@ outbox = Table(
     UniqueConstraint("series_id", "revision", "kind", "destination", "payload_key", name="uq_outbox_item"),
     Index("ix_outbox_state_not_before_id", "state", "not_before", "id"),
     Index("ix_outbox_destination_state_not_before", "destination", "state", "not_before"),
+)
+
+# Rows are only ever added. No cascade: a series that people have labelled does not vanish with its labels.
+label = Table(
+    "label",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("series_id", ForeignKey("series.id"), nullable=False),
+    Column("revision", Integer, nullable=False),  # of the series, when it was labelled
+    Column("sop_instance_uid", Text),  # NULL: the whole series
+    Column("rater", Text, nullable=False),  # a user name
+    Column("kind", Text, nullable=False),
+    Column("score", Float),  # of ratings only, as are the ends of its scale
+    Column("scale_low", Float),  # the worst quality; may be the larger number
+    Column("scale_high", Float),  # the best quality
+    Column("artefacts", Text, nullable=False),  # JSON list
+    Column("reason", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint(_one_of("kind", tuple(kind.value for kind in LabelKind)), name="kind"),
+    CheckConstraint(
+        "(kind = 'rating') = (score IS NOT NULL) AND (score IS NULL) = (scale_low IS NULL)"
+        " AND (score IS NULL) = (scale_high IS NULL)",
+        name="score",
+    ),
+    CheckConstraint(f"length(rater) BETWEEN 1 AND {MAX_RATER}", name="rater"),
+    CheckConstraint(f"length(reason) <= {MAX_REASON}", name="reason"),
+    Index("ix_label_series_id_rater", "series_id", "rater"),
 )
 
 refused = Table(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
+from qagate.label import Label, LabelKind
 from qagate.store.engine import open_store
 from qagate.store.errors import StoreError
+from qagate.store.labels import Labels
 from qagate.store.migrate import _config, check_revision, current_revision, head_revision, migrate
 from qagate.store.queue import Queue
 from qagate.store.schema import metadata
@@ -38,6 +41,7 @@ def test_migrated_schema_equals_the_tables(empty_url: str) -> None:
         ("series", "ck_series_state"),
         ("outbox", "ck_outbox_state"),
         ("outbox", "ck_outbox_kind"),
+        *(("label", f"ck_label_{name}") for name in ("kind", "score", "rater", "reason")),
     }
 
 
@@ -51,6 +55,38 @@ def test_up_and_down(empty_url: str) -> None:
         assert inspect(connection).get_table_names() == ["alembic_version"]
     migrate(empty_url)
     check_revision(empty_url)
+
+
+def test_the_first_schemas_data_survive(empty_url: str) -> None:
+    times = dict.fromkeys(
+        ("first_received_at", "last_received_at", "revision_started_at", "not_before"), datetime(2026, 3, 1)
+    )
+    texts = (
+        *("series_instance_uid", "study_instance_uid", "modality", "modalities", "body_part_examined"),
+        *(
+            "protocol_name",
+            "series_description",
+            "station_name",
+            "manufacturer_model_name",
+            "calling_ae_title",
+        ),
+    )
+    old = {**dict.fromkeys(texts, "1.2"), **times, "state": "COMPLETE"} | {"id": 7, "revision": 2}
+    old |= {"instance_count": 3, "attempts": 0}
+    config = _config()
+    with open_store(empty_url) as store, store.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        names = ", ".join(old)
+        connection.execute(text(f"INSERT INTO series ({names}) VALUES (:{', :'.join(old)})"), old)
+    with pytest.raises(StoreError, match=r"schema 0001.*qagate migrate"):
+        check_revision(empty_url)
+    migrate(empty_url)
+    with open_store(empty_url) as store:
+        said = Label(series_instance_uid="1.2", rater="anna", kind=LabelKind.DISAGREE)
+        Labels(store).add([said])
+        (stored,) = Labels(store).of_series("1.2")
+    assert (stored.label.revision, stored.modality) == (2, "1.2")
 
 
 def test_several_migrate_at_once(empty_url: str) -> None:
