@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from models.default import DefaultModel
+from models.house import names, read_entry
 from models.inputs import QualityModel, SliceInput
-from models.weights_file import MANIFEST, WEIGHTS, WeightsError, read_manifest
+from models.weights_file import MANIFEST, WEIGHTS, ModelEntry, WeightsError, read_manifest
 
-__all__ = ["DEFAULT", "ModelRow", "WeightsError", "load", "table"]
+__all__ = ["DEFAULT", "ModelRow", "WeightsError", "load", "open_entry", "table"]
 
 DEFAULT = "default"
 
@@ -33,17 +35,30 @@ class ModelRow:
 
 
 def load(
-    name: str = DEFAULT, *, device: str = "cpu", manifest: Path = MANIFEST, folder: Path = WEIGHTS
+    name: str = DEFAULT,
+    *,
+    device: str = "cpu",
+    manifest: Path = MANIFEST,
+    folder: Path = WEIGHTS,
+    house: Path | None = None,
 ) -> QualityModel:
     """A model ready to predict, on "cpu", "cuda" or "cuda:N".
 
-    Its files' sha256, configuration, shapes and a first answer are checked. Raises WeightsError naming file
-    and mend, ValueError for an unknown name. Never touches the network.
+    house: folder of the house's own models (`models.house`), looked through after the shipped ones. The
+    files' sha256, configuration, shapes and a first answer are checked. Raises WeightsError naming file and
+    mend, ValueError for an unknown name. Never touches the network.
     """
     entries = read_manifest(manifest)
-    if name not in entries:
-        raise ValueError(f"there is no trained model {name!r}; there are {', '.join(sorted(entries))}")
-    entry = entries[name]
+    if name in entries:
+        return open_entry(entries[name], folder=folder, device=device)
+    if house is not None and name in (there := names(house)):
+        return open_entry(read_entry(house, name), folder=house, device=device)
+    known = sorted({*entries, *(there if house is not None else ())})
+    raise ValueError(f"there is no model {name!r} that is trained; there are {', '.join(known)}")
+
+
+def open_entry(entry: ModelEntry, *, folder: Path, device: str = "cpu") -> QualityModel:
+    """What a manifest's entry names, checked as `load` does."""
     model: QualityModel
     if entry.network == DEFAULT:
         model = DefaultModel.from_entry(entry, folder=folder, device=device)
@@ -69,12 +84,13 @@ def _self_test(model: QualityModel) -> None:
             )
 
 
-def table(manifest: Path = MANIFEST) -> list[ModelRow]:
-    """What exists, for people: trained models, then networks to train, then metrics."""
-    return [*_trained(manifest), *_networks(), *_metrics()]
+def table(manifest: Path = MANIFEST, *, house: Path | None = None) -> list[ModelRow]:
+    """What exists, for people: trained models (also the house's), then networks to train, then metrics."""
+    own = [] if house is None else [read_entry(house, name) for name in names(house)]
+    return [*_trained([*read_manifest(manifest).values(), *own]), *_networks(), *_metrics()]
 
 
-def _trained(manifest: Path) -> list[ModelRow]:
+def _trained(entries: Sequence[ModelEntry]) -> list[ModelRow]:
     return [
         ModelRow(
             name=entry.name,
@@ -82,13 +98,17 @@ def _trained(manifest: Path) -> list[ModelRow]:
             version=entry.version,
             parameters=entry.parameters,
             input=entry.input,
-            score_range=entry.score_range,
+            score_range=_ends(*entry.score_range),
             source=entry.source,
             default=entry.name == DEFAULT,
             trained=True,
         )
-        for entry in read_manifest(manifest).values()
+        for entry in entries
     ]
+
+
+def _ends(low: float, high: float) -> tuple[float | None, float | None]:
+    return low if math.isfinite(low) else None, high if math.isfinite(high) else None
 
 
 def _networks() -> list[ModelRow]:
@@ -126,7 +146,7 @@ def _metrics() -> list[ModelRow]:
             version="",
             parameters=0,
             input="one gray image" + (" and its reference" if variant == "full reference" else ""),
-            score_range=(low if math.isfinite(low) else None, high if math.isfinite(high) else None),
+            score_range=_ends(low, high),
             source=source,
             default=False,
             trained=False,

@@ -31,11 +31,12 @@ class WeightsFile:
     sha256: str
     licence: str
     source: str
+    shipped: bool = False  #: lies among qagate's own weights; a house's heads share its backbone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEntry:
-    """One model of the manifest `models/weights.toml`."""
+    """One model of the manifest `models/weights.toml`, or of a house's own."""
 
     name: str
     network: str  #: "default", or a key of `models.networks.NETWORKS`
@@ -51,13 +52,13 @@ class ModelEntry:
     files: tuple[WeightsFile, ...]
 
 
-def read_manifest(manifest: Path = MANIFEST) -> dict[str, ModelEntry]:
+def read_manifest(manifest: Path = MANIFEST, *, mend: str = "reinstall qagate") -> dict[str, ModelEntry]:
     """Name -> entry. Raises WeightsError when the manifest is absent or malformed."""
     try:
         raw = tomllib.loads(manifest.read_text(encoding="utf-8"))
         return {name: _entry(name, one) for name, one in raw["models"].items()}
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise WeightsError(f"{manifest.name} cannot be used ({error!r}); reinstall qagate") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{manifest.name} cannot be used ({error!r}); {mend}") from error
 
 
 def _entry(name: str, one: Mapping[str, object]) -> ModelEntry:
@@ -68,7 +69,7 @@ def _entry(name: str, one: Mapping[str, object]) -> ModelEntry:
 
 def verified(entry: WeightsFile, folder: Path = WEIGHTS) -> Path:
     """The file's path, once its content is what the manifest says. Raises WeightsError otherwise."""
-    path = folder / entry.file
+    path = (WEIGHTS if entry.shipped else folder) / entry.file
     if not path.is_file():
         raise WeightsError(f"weights {entry.file} are missing from {folder}; reinstall qagate")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
