@@ -61,6 +61,7 @@ class Scale:
 
 def number(value: float) -> str:
     """A number as people write it, exact: 4 for 4.0."""
+    value = float(value)  # an int may stand where a float is asked for
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 

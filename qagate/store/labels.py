@@ -112,11 +112,17 @@ class Labels:
         last = sa.select(ranked.c.id).where(ranked.c.place == 1)
         return self._pages(_stored().where(label.c.id.in_(last)), 0)
 
-    def instances(self, series_instance_uid: str) -> tuple[Instance, ...]:
-        """What was received of a series, in order of receipt; empty for an unknown one."""
+    def instances(self, series_instance_uid: str, revision: int) -> tuple[Instance, ...]:
+        """What a series held at a revision, in order of receipt; empty for an unknown one."""
         with self._store.read() as connection:
             found = _series(connection, {series_instance_uid}).get(series_instance_uid)
-            return () if found is None else instances_of(connection, found.id, series_instance_uid)
+            if found is None:
+                return ()
+            return tuple(
+                one
+                for number in range(1, revision + 1)
+                for one in instances_of(connection, found.id, series_instance_uid, number)
+            )
 
     def _pages(self, query: sa.Select[Any], after: int) -> Iterator[StoredLabel]:
         """Page by page, so that no transaction stays open while the caller works."""

@@ -159,9 +159,16 @@ def test_pages(labels: Labels, monkeypatch: pytest.MonkeyPatch, clock: Any) -> N
     assert list(labels.all(since_id=everything[4].label_id)) == everything[5:]
 
 
-def test_instances(labels: Labels) -> None:
-    assert [one.sop_instance_uid for one in labels.instances("1.2.1")] == ["1.2.1.1", "1.2.1.2"]
-    assert labels.instances("9.9") == ()
+def test_instances_of_a_revision(
+    labels: Labels, queue: Queue, arrive: Callable[..., Any], result: tuple[Assessment, Decision]
+) -> None:
+    while (claimed := queue.claim("w", 60)) is not None:
+        assert queue.finish(claimed, *result, [])
+    queue.record([arrive("1.2.1", 9)])
+    before = [one.sop_instance_uid for one in labels.instances("1.2.1", 1)]
+    assert before == ["1.2.1.1", "1.2.1.2"]
+    assert [one.sop_instance_uid for one in labels.instances("1.2.1", 2)] == [*before, "1.2.1.9"]
+    assert labels.instances("9.9", 1) == ()
 
 
 def test_a_labelled_series_cannot_be_deleted(labels: Labels, store: Store) -> None:
