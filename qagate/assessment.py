@@ -69,6 +69,30 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rating:
+    """What the house's readers would be expected to say, on their own scale."""
+
+    value: float
+    low: float  #: end of the interval towards the scale's worst
+    high: float  #: end of the interval towards its best
+    worst: float  #: the scale's ends; `worst` may be the larger number
+    best: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """How series of the same station, protocol, region and type usually score under the same model."""
+
+    median: float  #: quality
+    mad: float  #: median absolute deviation from the median, never below the least that counts
+    count: int  #: series behind it
+
+    def distance(self, quality: float) -> float:
+        """How many MADs a quality lies from the median; negative is worse than usual."""
+        return (quality - self.median) / self.mad
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
     """Everything one model run concluded of one revision of a series."""
 
@@ -83,6 +107,7 @@ class Assessment:
     model_version: str = ""
     weights_sha256: str = ""
     not_assessed: str | None = None  #: why the gate abstains; None when it does not
+    rating: Rating | None = None  #: None when the model was not calibrated to the readers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,3 +120,5 @@ class Decision:
     repeat_below: float | None = None
     rule: str = ""  #: name of the policy rule that matched
     policy_version: str = ""
+    baseline: Baseline | None = None  #: None until it is warm
+    relative: bool = False  #: whether the thresholds were taken from the baseline

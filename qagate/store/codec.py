@@ -8,7 +8,17 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from qagate.assessment import Artefact, Assessment, Decision, Finding, Prompt, SliceScore, Verdict
+from qagate.assessment import (
+    Artefact,
+    Assessment,
+    Baseline,
+    Decision,
+    Finding,
+    Prompt,
+    Rating,
+    SliceScore,
+    Verdict,
+)
 
 
 def dumps(value: Assessment | Decision) -> str:
@@ -36,12 +46,16 @@ def load_assessment(text: str) -> Assessment:
     values["findings"] = tuple(
         Finding(**_tuples(item | {"artefact": Artefact(item["artefact"])})) for item in values["findings"]
     )
+    if values.get("rating"):
+        values["rating"] = Rating(**values["rating"])
     return Assessment(**values)
 
 
 def load_decision(text: str) -> Decision:
     """Return what `dumps` wrote."""
     values: dict[str, Any] = json.loads(text)
+    if values.get("baseline"):
+        values["baseline"] = Baseline(**values["baseline"])
     return Decision(**_tuples(values | {"verdict": Verdict(values["verdict"])}))
 
 
