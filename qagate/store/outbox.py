@@ -29,7 +29,7 @@ class Kind(Enum):
     SR = "SR"  #: the report
     KOS = "KOS"  #: the key object of a bad result
     FORWARD = "FORWARD"  #: received images, unchanged
-    ALERT = "ALERT"  #: a message to people; at most once a revision and destination
+    ALERT = "ALERT"  #: a message to people; at most once a revision, destination and topic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,7 @@ class OutboxItem:
     kind: Kind
     destination: str  #: name of the archive, or of the alert channel (never its URL: that holds secrets)
     payload: str  #: path or JSON; together with kind and destination it is delivered once a revision
+    topic: str = ""  #: of an alert: one a revision, destination and topic; "" is the verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +252,7 @@ def insert_items(
     """Insert rows, passing over those there already; return how many are new."""
     added = 0
     for item in items:
-        key = "" if item.kind is Kind.ALERT else hashlib.sha256(item.payload.encode()).hexdigest()
+        key = item.topic if item.kind is Kind.ALERT else hashlib.sha256(item.payload.encode()).hexdigest()
         statement = insert_new(connection, outbox).values(
             series_id=series_id,
             revision=revision,

@@ -8,21 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    CursorResult,
-    Row,
-    delete,
-    exists,
-    insert,
-    select,
-    true,
-    update,
-)
+from sqlalchemy import ColumnElement, CursorResult, Row, delete, exists, insert, select, true, update
 
 from qagate.assessment import Assessment, Decision
 from qagate.series import Received, Series, State
 from qagate.store import intake
+from qagate.store.baselines import BaselineChange, apply
 from qagate.store.codec import dumps
 from qagate.store.engine import Store
 from qagate.store.outbox import OutboxItem, deliver_if_done, insert_items
@@ -179,9 +170,14 @@ class Queue:
             return _hit(connection.execute(renewed))
 
     def finish(
-        self, claimed: Series, assessment: Assessment, decision: Decision, deliveries: Sequence[OutboxItem]
+        self,
+        claimed: Series,
+        assessment: Assessment,
+        decision: Decision,
+        deliveries: Sequence[OutboxItem],
+        change: BaselineChange | None = None,
     ) -> bool:
-        """SCORING -> DECIDED with result and deliveries, in one transaction; DELIVERED when none waits.
+        """SCORING -> DECIDED (DELIVERED if nothing is to be sent) with all it brings, in one transaction.
 
         Returns False, having written nothing, when the lease is no longer held or a late instance made
         the revision obsolete.
@@ -206,9 +202,11 @@ class Queue:
                     worker=row.worker,
                     assessment=dumps(assessment),
                     decision=dumps(decision),
+                    weights_sha256=assessment.weights_sha256,
                 )
             )
-            insert_items(connection, claimed.series_id, claimed.revision, deliveries, now)
+            alarms = () if change is None else apply(connection, change, now)
+            insert_items(connection, claimed.series_id, claimed.revision, [*deliveries, *alarms], now)
             deliver_if_done(connection, claimed.series_id)
             return True
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -156,7 +157,9 @@ result = Table(
     Column("worker", Text),
     Column("assessment", Text, nullable=False),  # JSON
     Column("decision", Text, nullable=False),  # JSON
+    Column("weights_sha256", Text, nullable=False, server_default=""),  # of the assessment's model
     UniqueConstraint("series_id", "revision"),
+    Index("ix_result_weights_sha256_id", "weights_sha256", "id"),
 )
 
 outbox = Table(
@@ -168,7 +171,7 @@ outbox = Table(
     Column("kind", Text, nullable=False),
     Column("destination", Text, nullable=False),
     Column("payload", Text, nullable=False),
-    Column("payload_key", Text, nullable=False),  # "" for alerts: one a revision and destination
+    Column("payload_key", Text, nullable=False),  # of alerts their topic: one a revision and destination
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("not_before", UtcDateTime, nullable=False),
@@ -209,6 +212,107 @@ label = Table(
     CheckConstraint(f"length(rater) BETWEEN 1 AND {MAX_RATER}", name="rater"),
     CheckConstraint(f"length(reason) <= {MAX_REASON}", name="reason"),
     Index("ix_label_series_id_rater", "series_id", "rater"),
+)
+
+# Rows are only ever added: who made which model champion or challenger, when and why.
+model_role = Table(
+    "model_role",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("act", Text, nullable=False),
+    Column("name", Text),  # NULL: the settings' model, or no challenger
+    Column("weights_sha256", Text, nullable=False),  # of `name`; "" without one
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("forced", Boolean, nullable=False),
+    Column("evidence", Text, nullable=False),  # JSON: what was known then
+    Column("acted_at", UtcDateTime, nullable=False),
+)
+
+# What became of an act at each worker that noticed it.
+model_load = Table(
+    "model_load",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("act_id", ForeignKey("model_role.id"), nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("error", Text),  # NULL: loaded; else the worker goes on with what it had
+    Column("tried_at", UtcDateTime, nullable=False),
+    UniqueConstraint("act_id", "worker"),
+)
+
+# What a challenger said of series that the champion decided. Nothing of it leaves the gate.
+shadow_result = Table(
+    "shadow_result",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("series_id", ForeignKey("series.id", ondelete="CASCADE"), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("act_id", ForeignKey("model_role.id"), nullable=False),  # that made it the challenger
+    Column("weights_sha256", Text, nullable=False),
+    Column("champion_sha256", Text, nullable=False),
+    Column("region", Text, nullable=False),  # of the prompt, as is the next
+    Column("type", Text, nullable=False),
+    Column("field_strength_t", Float),  # MR only
+    Column("verdict", Text),  # what the policy would have made of it; NULL: failed
+    Column("quality", Float),
+    Column("error", Text),
+    Column("assessment", Text),  # JSON
+    Column("decision", Text),  # JSON
+    Column("scored_at", UtcDateTime, nullable=False),
+    UniqueConstraint("series_id", "revision", "weights_sha256"),
+    Index("ix_shadow_result_weights_sha256_id", "weights_sha256", "id"),
+)
+
+# How series of one station, protocol, region and type usually score under one model.
+baseline = Table(
+    "baseline",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),  # of the key: texts may be too long for an index
+    Column("station", Text, nullable=False),
+    Column("protocol_name", Text, nullable=False),
+    Column("modality", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("weights_sha256", Text, nullable=False),
+    Column("sample", Text, nullable=False),  # JSON: [series_id, quality, repeat], oldest first
+    Column("recent", Text, nullable=False),  # likewise
+    Column("median", Float),
+    Column("mad", Float),
+    Column("anchor_median", Float),
+    Column("anchor_mad", Float),
+    Column("evidence", Integer, nullable=False),
+    Column("alarm", Text),
+    Column("alarmed_at", UtcDateTime),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index("ix_baseline_weights_sha256_alarm", "weights_sha256", "alarm"),
+)
+
+# Rows are only ever added: who called which level normal, when and why.
+baseline_accept = Table(
+    "baseline_accept",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("baseline_id", ForeignKey("baseline.id"), nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("median_before", Float),
+    Column("median_after", Float),
+    Column("accepted_at", UtcDateTime, nullable=False),
+)
+
+# Rows are only ever added; the newest of a model counts.
+calibration = Table(
+    "calibration",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("weights_sha256", Text, nullable=False),
+    Column("scale", Text, nullable=False),  # JSON
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("acted_at", UtcDateTime, nullable=False),
+    Index("ix_calibration_weights_sha256_id", "weights_sha256", "id"),
 )
 
 refused = Table(

@@ -227,7 +227,7 @@ def _series_rows(
 def _series_row(row: sa.Row[Any], deliveries: list[sa.Row[Any]]) -> SeriesRow:
     unsent = [one for one in deliveries if one.state != DeliveryState.SENT.value]
     errors = [one.last_error for one in unsent if one.last_error]
-    alerts = [one.sent_at for one in deliveries if one.kind == "ALERT"]
+    alerts = [one.sent_at for one in deliveries if one.kind == "ALERT" and not one.payload_key]
     return SeriesRow(
         series_instance_uid=row.series_instance_uid,
         modality=row.modality,
