@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -108,7 +108,12 @@ def load(path: Path) -> TrainedNetwork:
 def _read(kind: type[Any], text: str) -> Any:
     """A dataclass from JSON; unlike pydantic alone it refuses keys the class does not have."""
     adapter = TypeAdapter(kind)
-    found = adapter.validate_json(text)
+    try:
+        found = adapter.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or kind.__name__
+        raise ValueError(f"{place}: {first['msg']}") from error
     if unknown := _unknown(json.loads(text), json.loads(adapter.dump_json(found))):
         raise ValueError(f"unknown key {unknown}")
     return found

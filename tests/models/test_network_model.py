@@ -140,7 +140,8 @@ def test_it_scores_a_series_with_the_weights_of_the_network(
     (score,) = Scorer(shelf.load()).score([images])
     prepared = torch.stack([Preparation(side=32)(image.pixels, "MR") for image in images])
     prompt = torch.tensor([config.vocabulary.encode(modality="MR")])
-    whole = module(prepared[None], prompt)
+    with torch.inference_mode():
+        whole = module(prepared[None], prompt)
     assert score.score == pytest.approx(float(whole.score), abs=1e-3)
 
 
