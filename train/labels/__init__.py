@@ -1,0 +1,1 @@
+"""Labels in: files and the store, data sets of others, several raters into one opinion; samples out."""
