@@ -10,11 +10,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from models.compat import import_timm
+
+timm = import_timm()
+
+from timm.layers.conv2d_same import Conv2dSame  # noqa: E402
 
 FEATURES = 2 * (32 + 16 + 24 + 40 + 80 + 112 + 192 + 320)  #: a gray image gives this many
 UNUSED = ("conv_head.", "bn2.", "classifier.")
@@ -29,7 +34,7 @@ class Lite0Features(nn.Module):
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
-        net = import_timm().create_model("tf_efficientnet_lite0", pretrained=False)
+        net = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()}
         missing, unexpected = net.load_state_dict(state, strict=False)
         if unexpected or any(not k.startswith(UNUSED) for k in missing):
@@ -54,7 +59,10 @@ class Lite0Features(nn.Module):
 
 
 class _ConvAct(nn.Module):
-    """A convolution with its batch norm folded in, then the norm's activation."""
+    """A convolution with its batch norm folded in, then the norm's activation.
+
+    timm pads TensorFlow's way in the convolution's forward; that is done here, at a third of the cost.
+    """
 
     def __init__(self, conv: nn.Conv2d, norm: nn.Module) -> None:
         super().__init__()
@@ -62,9 +70,35 @@ class _ConvAct(nn.Module):
         weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)  # type: ignore[arg-type]
         conv.weight, conv.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
         self.conv, self.act = conv, norm.act
+        self.pads = isinstance(conv, Conv2dSame)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.conv(x))  # type: ignore[operator, no-any-return]
+        conv = self.conv
+        if self.pads:
+            x = _padded(x, conv.kernel_size[0], conv.stride[0])
+            x = F.conv2d(x, conv.weight, conv.bias, conv.stride, groups=conv.groups)
+        else:
+            x = conv(x)
+        return self.act(x)  # type: ignore[operator, no-any-return]
+
+
+def _padded(x: Tensor, kernel: int, stride: int) -> Tensor:
+    """Zeros around so that ceil(size / stride) remain, an odd one below and on the right.
+
+    F.pad fills the whole of its result first.
+    """
+    rows, columns = x.shape[2:]
+    down, across = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in (rows, columns))
+    top, left = down // 2, across // 2
+    shape = (*x.shape[:2], rows + down, columns + across)
+    result = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    result[:, :, :top] = 0
+    result[:, :, top + rows :] = 0
+    inner = result[:, :, top : top + rows]
+    inner[..., :left] = 0
+    inner[..., left + columns :] = 0
+    inner[..., left : left + columns] = x
+    return result
 
 
 def _fuse(module: nn.Module) -> None:
@@ -81,5 +115,8 @@ def _fuse(module: nn.Module) -> None:
 
 def _pool(x: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, 2C): spatial mean, then population deviation."""
-    deviation, mean = torch.std_mean(x, dim=(2, 3), correction=0)
+    pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # (N, H * W, C), a view of channels last
+    mean = pixels.mean(dim=1)
+    # Two passes: torch.std_mean is one, and twenty times slower along this axis.
+    deviation = (pixels - mean[:, None]).square_().mean(dim=1).sqrt()
     return torch.cat([mean, deviation], dim=1)

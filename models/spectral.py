@@ -29,7 +29,7 @@ def spectral_features(images: Tensor) -> Tensor:
     """(N, H, W) float32 in [0, 1], H and W >= 32 -> (N, PER_CHANNEL) float32."""
     maps = _maps(images.shape[1], images.shape[2], images.device)
     centred = images - images.mean(dim=(1, 2), keepdim=True)
-    power = torch.fft.rfft2(centred * maps.taper).abs().square() / centred[0].numel()
+    power = _power(torch.fft.rfft2(centred * maps.taper)) / centred[0].numel()
     high_pass = _high_pass(images)
     radial = _mean_by(power.flatten(1), maps.radius, BINS)
     log_radial = torch.log10(radial + _TINY)
@@ -76,6 +76,31 @@ def _maps(rows: int, columns: int, device: torch.device) -> _Maps:
     )
 
 
+def _power(spectrum: Tensor) -> Tensor:
+    """Squared magnitude, without the root of abs."""
+    return spectrum.real.square() + spectrum.imag.square()
+
+
+def _deviation(values: Tensor) -> Tensor:
+    """(N, P) -> (N) as `values.std(dim=1)`, in two passes: twenty times faster on a CPU."""
+    about = values - values.mean(dim=1, keepdim=True)
+    return (about.square_().sum(dim=1) / (values.shape[1] - 1)).sqrt()
+
+
+def _order(values: Tensor) -> Tensor:
+    """(N, P) values >= 0 -> `values.argsort(dim=1, stable=True)`.
+
+    On a CPU value and place are sorted as one integer: the bits of floats >= 0 are in the floats' order, and
+    numpy's sort of integers is vectorised. Adding zero makes -0.0 the 0.0 that it equals.
+    """
+    if values.device.type != "cpu":
+        return values.argsort(dim=1, stable=True)
+    places = torch.arange(values.shape[1])
+    keys = (((values + 0.0).view(torch.int32).long() << 32) | places).numpy()
+    keys.sort(axis=1)
+    return torch.from_numpy(keys & 0xFFFFFFFF)
+
+
 def _mean_by(values: Tensor, index: Tensor, count: int) -> Tensor:
     """(N, P) values, (P) index in 0..count-1 -> (N, count) mean of each index; 0 where there is none."""
     sums = torch.zeros(values.shape[0], count, dtype=values.dtype, device=values.device)
@@ -85,10 +110,15 @@ def _mean_by(values: Tensor, index: Tensor, count: int) -> Tensor:
 
 def _high_pass(images: Tensor) -> Tensor:
     """The image minus its 5x5 binomial mean, edges replicated."""
-    kernel = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=images.device) / 16
-    padded = F.pad(images[:, None], (2, 2, 2, 2), mode="replicate")
-    low = F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, 5)), kernel.view(1, 1, 5, 1))
-    return images - low[:, 0]
+    padded = F.pad(images[:, None], (2, 2, 2, 2), mode="replicate")[:, 0]
+    return images - _binomial(_binomial(padded, 2), 1)
+
+
+def _binomial(values: Tensor, axis: int) -> Tensor:
+    """Means of five neighbours weighted 1, 4, 6, 4, 1, four fewer; cheaper than a convolution."""
+    count = values.shape[axis] - 4
+    a, b, c, d, e = (values.narrow(axis, start, count) for start in range(5))
+    return (a + e).add_(b + d, alpha=4).add_(c, alpha=6).div_(16)
 
 
 def _angular(power: Tensor, maps: _Maps) -> Tensor:
@@ -108,7 +138,7 @@ def _ghosts(signal: Tensor) -> Tensor:
     found = []
     for axis in (1, 2):
         length = signal.shape[axis]
-        spectrum = torch.fft.rfft(signal, dim=axis).abs().square().sum(dim=3 - axis)
+        spectrum = _power(torch.fft.rfft(signal, dim=axis)).sum(dim=3 - axis)
         correlation = torch.fft.irfft(spectrum, n=length, dim=1)
         correlation = correlation / (correlation[:, :1] + _TINY)
         for fraction in FRACTIONS:
@@ -122,7 +152,7 @@ def _ghosts(signal: Tensor) -> Tensor:
 def _rings(high_pass: Tensor, maps: _Maps) -> Tensor:
     """Angular means of the high-pass per radius against what noise of its strength would leave."""
     flat = high_pass.flatten(1)
-    noise = flat.std(dim=1) + 1e-6
+    noise = _deviation(flat) + 1e-6
     usable = slice(4, maps.far)
     whole = _mean_by(flat, maps.rings, maps.far + 1)[:, usable]
     radii = torch.arange(4, maps.far, device=flat.device)
@@ -140,15 +170,15 @@ def _rings(high_pass: Tensor, maps: _Maps) -> Tensor:
 def _noise(images: Tensor, high_pass: Tensor) -> Tensor:
     """Robust spread of the high-pass in the darkest fifth and in the middle tones, and how the tones lie."""
     flat, detail = images.flatten(1)[:, ::2], high_pass.flatten(1).abs()[:, ::2]
-    order = flat.argsort(dim=1, stable=True)
+    order = _order(flat)
     tones, detail = flat.gather(1, order), detail.gather(1, order)
     n = tones.shape[1]
     found = []
     for low, high in ((0.0, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 0.98)):
         part = detail[:, int(low * n) : int(high * n)]
         found.append(torch.log10(part.median(dim=1).values + 1e-5))
-    everywhere = detail.mean(dim=1)
+    everywhere, spread = detail.mean(dim=1), _deviation(tones)
     found += [torch.log10(everywhere + 1e-5), torch.log10(detail.square().mean(dim=1).sqrt() + 1e-5)]
-    found += [found[0] - found[2], everywhere / (tones.std(dim=1) + 1e-3)]
-    found += [tones.mean(dim=1), tones.std(dim=1)]
+    found += [found[0] - found[2], everywhere / (spread + 1e-3)]
+    found += [tones.mean(dim=1), spread]
     return torch.stack(found, dim=1)
