@@ -59,7 +59,8 @@ def read(path: Path, *, scale: Scale | None = None, rater: str | None = None) ->
             problems += parsed
     problems += check_repeats(rows)
     if problems:
-        raise LabelFileError(path, sorted(problems, key=lambda problem: problem.row or 0))
+        problems.sort(key=lambda problem: problem.row or 0)
+        raise LabelFileError(path, problems)
     if not rows:
         raise _refuse(path, "holds no label", "add rows below the names of the columns")
     return rows

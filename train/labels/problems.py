@@ -29,7 +29,7 @@ class Problem:
 class LabelFileError(ValueError):
     """A label file cannot be used; the message names file, rows, columns and mends."""
 
-    def __init__(self, file: Path, problems: Sequence[Problem]) -> None:
+    def __init__(self, file: Path, problems: Sequence[Problem | str]) -> None:
         self.file, self.problems = file, tuple(problems)
         more = len(problems) - _SHOWN
         lines = [f"{file}, {problem}" for problem in problems[:_SHOWN]]

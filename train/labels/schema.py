@@ -29,7 +29,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "kind": "rating, agree, disagree, repeating or cannot_repeat; empty: rating",
         "score": "a number on the scale; empty for other kinds than rating",
         "scale": "worst to best, such as 0-4; 3-1 where small is good; empty: the file's",
-        "artefacts": "any of the artefacts below, several with | between",
+        "artefacts": "what the rater saw, of the artefacts below; bars between several",
         "reason": f"free words, at most {MAX_REASON} characters; no patient data",
         "time": "2026-03-01T08:30+01:00; without a zone: this machine's; empty: the time of import",
     }
