@@ -110,6 +110,7 @@ def _labelled(rows: list[tuple[str, str, str, float, str, list[float]]]) -> list
 
 def _write_labels(path: Path, series: Sequence[SimulatedSeries]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
+        file.write(f"# scale: {SCALE[0]:g}-{SCALE[1]:g}\n")
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
         for one in series:

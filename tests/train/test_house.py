@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
@@ -23,6 +24,9 @@ from qagate.gate.scoring import Scorer
 from train.adapt import adapt, summary, write
 from train.dataset import Recipe
 from train.house import choose, references
+from train.house_cli import adapt as adapt_command
+from train.house_cli import simulate
+from train.labels.folder import read_folder
 from train.references import Reference
 from train.simulated import LABELS, SimulationError, write_simulated
 
@@ -63,8 +67,9 @@ def test_simulated_series_are_labelled_by_their_damage(tmp_path: Path) -> None:
     scores = {one.folder: one.score for one in made}
     assert scores["001-none"] == 4.0
     assert scores["001-noise-1"] > scores["001-noise-5"] and scores["001-blur-1"] > scores["001-blur-5"]
-    with (out / LABELS).open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    head, *lines = (out / LABELS).read_text(encoding="utf-8").splitlines()
+    assert head == "# scale: 0-4"
+    rows = list(csv.DictReader(lines))
     assert [row["path"] for row in rows] == [one.folder for one in made]
     assert rows[1]["artefacts"] == "noise" and float(rows[2]["score"]) == pytest.approx(
         scores["001-noise-5"], abs=1e-4
@@ -72,6 +77,13 @@ def test_simulated_series_are_labelled_by_their_damage(tmp_path: Path) -> None:
     for row in rows:
         (path,) = (out / row["path"]).glob("*.dcm")
         assert dcmread(path, stop_before_pixels=True).SeriesInstanceUID == row["series_instance_uid"]
+
+
+def test_simulated_labels_can_be_read(tmp_path: Path) -> None:
+    found, _ = group([series(tmp_path / "in", patient="A")])
+    write_simulated(found, tmp_path / "out", artefacts=("blur",), severities=(5.0,))
+    samples = read_folder(tmp_path / "out" / LABELS).complete().samples
+    assert len(samples) == 2
 
 
 def test_what_cannot_be_simulated_is_named(tmp_path: Path) -> None:
@@ -134,3 +146,20 @@ def test_too_few_patients_are_named(tmp_path: Path) -> None:
     lone = Reference(name="s/0", subject="p", modality="CT", pixels=body(1))
     with pytest.raises(ValueError, match="no modality has accepted series of 3 patients"):
         adapt([lone], RECIPE, tmp_path)
+
+
+def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [series(tmp_path / name, patient=name, shift=n) for n, name in enumerate("abc")]
+    monkeypatch.chdir(tmp_path)
+    arguments = [str(folders[0]), "--out", "sim", "--artefact", "blur", "--severities", "2,4"]
+    said = CliRunner().invoke(simulate, arguments)
+    assert said.exit_code == 0 and "wrote 3 series and sim/labels.csv" in said.output, said.output
+    said = CliRunner().invoke(simulate, arguments)
+    assert said.exit_code == 1 and "sim is not empty" in said.output
+    said = CliRunner().invoke(adapt_command, [*map(str, folders), "--severities", "5", "--worst", "0"])
+    assert said.exit_code == 0, said.output
+    assert "CT: 3 patients, on those left out SROCC" in said.output and "qagate models add" in said.output
+    assert read_heads(tmp_path / "runs/adapt/weights.safetensors").keys() == {"CT", "MR"}
+    assert json.loads((tmp_path / "runs/adapt/figures.json").read_text())["CT"]["subjects"] == 3
+    bad = CliRunner().invoke(simulate, [str(folders[0]), "--out", "x", "--severities", "4,2"])
+    assert bad.exit_code == 2 and "do not rise" in bad.output
