@@ -161,7 +161,7 @@ def _series_group(
     children = list(_tracking("series", identity, identity.series_instance_uid))
     children.append(item.code(item.CONTAINS, codes.FINDING_CATEGORY, codes.IMAGE_QUALITY))
     children += _algorithm(assessment, decision)
-    children += _ratings(assessment)
+    children += _ratings(assessment, decision)
     children += _judgement(decision, assessment.findings)
     for finding in sorted(assessment.findings, key=lambda one: -one.severity):
         children += _finding(finding, modality, found)
@@ -206,11 +206,23 @@ def _algorithm(assessment: Assessment, decision: Decision) -> Iterator[Dataset]:
     yield item.code(item.HAS_CONCEPT_MOD, codes.ALGORITHM_FAMILY, codes.ARTIFICIAL_INTELLIGENCE)
 
 
-def _ratings(assessment: Assessment) -> Iterator[Dataset]:
+def _ratings(assessment: Assessment, decision: Decision) -> Iterator[Dataset]:
     if assessment.quality is not None and math.isfinite(assessment.quality):
         yield item.number(item.CONTAINS, codes.SET_RATING, _percent(assessment.quality), codes.PERCENT)
     if assessment.score is not None and math.isfinite(assessment.score):
         yield item.number(item.CONTAINS, codes.MODEL_SCORE, _rounded(assessment.score), codes.NO_UNITS)
+    if decision.baseline is not None and assessment.quality is not None:
+        distance = decision.baseline.distance(assessment.quality)
+        yield item.number(item.CONTAINS, codes.BASELINE_DISTANCE, _rounded(distance), codes.NO_UNITS)
+    if assessment.rating is not None:
+        for concept, value in (
+            (codes.EXPECTED_RATING, assessment.rating.value),
+            (codes.RATING_LOW, assessment.rating.low),
+            (codes.RATING_HIGH, assessment.rating.high),
+            (codes.RATING_WORST, assessment.rating.worst),
+            (codes.RATING_BEST, assessment.rating.best),
+        ):
+            yield item.number(item.CONTAINS, concept, _rounded(value), codes.NO_UNITS)
     for name, value in sorted(assessment.measures.items()):
         if math.isfinite(value):
             concept, unit = codes.measure_name(name), codes.measure_unit(name)
@@ -239,6 +251,11 @@ def _grounds(decision: Decision) -> Iterator[Dataset]:
     ):
         if threshold is not None:
             yield item.number(item.HAS_PROPERTIES, name, _percent(threshold), codes.PERCENT)
+    if decision.baseline is not None:
+        median, mad, count = decision.baseline.median, decision.baseline.mad, decision.baseline.count
+        yield item.number(item.HAS_PROPERTIES, codes.BASELINE_MEDIAN, _percent(median), codes.PERCENT)
+        yield item.number(item.HAS_PROPERTIES, codes.BASELINE_MAD, _percent(mad), codes.PERCENT)
+        yield item.number(item.HAS_PROPERTIES, codes.BASELINE_COUNT, count, codes.NO_UNITS)
     for name, value in ((codes.POLICY_RULE, decision.rule), (codes.POLICY_VERSION, decision.policy_version)):
         if value:
             yield item.text(item.HAS_PROPERTIES, name, value)

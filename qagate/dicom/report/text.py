@@ -12,8 +12,16 @@ from qagate.dicom.report.source import ReportError
 
 _WIDTH = 12
 _DIMENSIONLESS = frozenset({"1"})
+_READERS = (
+    codes.EXPECTED_RATING, codes.RATING_LOW, codes.RATING_HIGH, codes.RATING_WORST, codes.RATING_BEST,
+)  # fmt: skip
+_BASELINE = (codes.BASELINE_MEDIAN, codes.BASELINE_MAD, codes.BASELINE_COUNT)
 _OWN_LINES = frozenset(
-    code.value for code in (codes.SET_RATING, codes.MODEL_SCORE, codes.REVIEW_BELOW, codes.REPEAT_BELOW)
+    code.value
+    for code in (
+        *(codes.SET_RATING, codes.MODEL_SCORE, codes.REVIEW_BELOW, codes.REPEAT_BELOW),
+        *(codes.BASELINE_DISTANCE, *_READERS),
+    )
 )
 
 
@@ -49,6 +57,8 @@ def _report(document: Dataset) -> Iterator[tuple[str, str]]:
     yield "Decision", _meaning(decision)
     yield from _labelled("Because", (_text(one) for one in _children(decision, codes.GATE_REASON)))
     yield from _labelled("Quality", _quality(series, decision))
+    yield from _labelled("Baseline", _baseline(series, decision))
+    yield from _labelled("Readers", _readers(series))
     yield from _labelled("Finding", _findings(series))
     yield from _labelled("Measures", _measures(series))
     yield from _labelled("Slices", (_slice(one) for one in slices))
@@ -90,6 +100,22 @@ def _quality(series: Dataset, decision: Dataset) -> Iterator[str]:
             for one in _children(decision, code)
         ]
         yield _number(rating) + (f" ({', '.join(bounds)})" if bounds else "")
+
+
+def _baseline(series: Dataset, decision: Dataset) -> Iterator[str]:
+    found = [_number(one) for code in _BASELINE for one in _children(decision, code)]
+    for distance in _children(series, codes.BASELINE_DISTANCE) if len(found) == len(_BASELINE) else ():
+        median, mad, count = found
+        value = float(distance.MeasuredValueSequence[0].NumericValue)
+        side = "below" if value < 0 else "above"
+        yield f"median {median}, MAD {mad} of {count} series; this one {abs(value):.1f} MADs {side}"
+
+
+def _readers(series: Dataset) -> Iterator[str]:
+    found = [_number(one) for code in _READERS for one in _children(series, code)]
+    if len(found) == len(_READERS):
+        value, low, high, worst, best = found
+        yield f"{value} expected ({low} to {high}), on a scale from {worst} (worst) to {best} (best)"
 
 
 def _findings(series: Dataset) -> Iterator[str]:

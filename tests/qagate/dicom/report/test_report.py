@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
-from qagate.assessment import Artefact, Assessment, Decision, Verdict
+from qagate.assessment import Artefact, Assessment, Baseline, Decision, Rating, Verdict
 from qagate.dicom.report import (
     ReportError,
     ReportIdentity,
@@ -351,3 +351,32 @@ def test_text_of_something_else(pydicom_header: Callable[[str], Dataset]) -> Non
     for name in ("CT_small.dcm", "test-SR.dcm"):
         with pytest.raises(ReportError, match="not a report"):
             sr_text(pydicom_header(name))
+
+
+def test_baseline_and_readers_scale_stand_in_the_report(
+    mr_evidence: list[Dataset], scored: Scored, identity_of: Identify, when: datetime
+) -> None:
+    assessment, decision = scored(mr_evidence)
+    plain = build_sr(mr_evidence, assessment, decision, identity_of(mr_evidence), content_datetime=when)
+    assert (
+        named(plain, "baseline-dist")
+        == named(plain, "baseline-median")
+        == named(plain, "expected-rating")
+        == []
+    )
+    assessment = replace(assessment, rating=Rating(value=1.234567, low=1.0, high=1.5, worst=0.0, best=4.0))
+    decision = replace(decision, baseline=Baseline(median=0.8, mad=0.03, count=120), relative=True)
+    sr = build_sr(mr_evidence, assessment, decision, identity_of(mr_evidence), content_datetime=when)
+    told = {
+        code: str(one.MeasuredValueSequence[0].NumericValue)
+        for code in ("baseline-dist", "baseline-median", "baseline-mad", "baseline-count", "expected-rating")
+        for one in named(sr, code)
+    }
+    assert told == {
+        "baseline-dist": "-16.2553", "baseline-median": "80", "baseline-mad": "3", "baseline-count": "120",
+        "expected-rating": "1.23457",
+    }  # fmt: skip
+    text = sr_text(sr)
+    assert "median 80 %, MAD 3 % of 120 series; this one 16.3 MADs below" in text
+    assert "1.23457 expected (1 to 1.5), on a scale from 0 (worst) to 4 (best)" in text
+    assert "baseline" not in text.partition("Measures")[2].partition("Slices")[0].lower()

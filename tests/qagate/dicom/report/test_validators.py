@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +14,7 @@ import highdicom
 import pytest
 from pydicom.dataset import Dataset
 
-from qagate.assessment import Assessment, Decision
+from qagate.assessment import Assessment, Baseline, Decision, Rating
 from qagate.dicom.report import ReportIdentity, build_kos, build_sr, reference_to, to_bytes
 
 Scored = Callable[..., tuple[Assessment, Decision]]
@@ -47,9 +48,13 @@ def documents(
     def build(evidence: Sequence[Dataset]) -> dict[str, Dataset]:
         result, identity = scored(evidence), identity_of(evidence)
         sr = build_sr(evidence, *result, identity, content_datetime=when)
+        relative = (
+            replace(result[0], rating=Rating(value=1.2, low=1.0, high=1.5, worst=0.0, best=4.0)),
+            replace(result[1], baseline=Baseline(median=0.8, mad=0.03, count=120), relative=True),
+        )
         later = build_sr(
             evidence,
-            *result,
+            *relative,
             identity_of(evidence, 2),
             content_datetime=when,
             previous=reference_to(sr),
