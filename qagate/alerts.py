@@ -58,6 +58,7 @@ _TYPES = {
     Verdict.REVIEW: apprise.NotifyType.WARNING,
     Verdict.REPEAT: apprise.NotifyType.FAILURE,
     Verdict.NOT_ASSESSED: apprise.NotifyType.INFO,
+    None: apprise.NotifyType.WARNING,
 }
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]{0,19})://", re.IGNORECASE)
 _HTTP_STATUS = re.compile(r"error=(\d{3})\b")
@@ -75,7 +76,7 @@ class AlertError(RuntimeError):
 class AlertMessage:
     """What is sent to every destination."""
 
-    verdict: Verdict
+    verdict: Verdict | None  #: None: an alarm about the gate itself, for the physicist
     title: str  #: one line, the verdict first
     body: str  #: plain text, a fact a line
 
@@ -139,11 +140,11 @@ def _fields(series: Series, assessment: Assessment, decision: Decision) -> dict[
         "modality": header.modality,
         "region": region,
         "series_number": number,
-        "reasons": "; ".join(_one_line(reason) for reason in decision.reasons),
+        "reasons": "; ".join(one_line(reason) for reason in decision.reasons),
         "quality": "" if assessment.quality is None else f"{assessment.quality:.0%}",
         "slices": _slices(assessment),
-        "description": _one_line(header.series_description),
-        "protocol": _one_line(header.protocol_name),
+        "description": one_line(header.series_description),
+        "protocol": one_line(header.protocol_name),
         "revision": str(series.revision),
         "series_instance_uid": series.series_instance_uid,
     }
@@ -165,7 +166,7 @@ def _slices(assessment: Assessment) -> str:
     return f"{total}, {len(assessment.slices)} of them checked; the worst: {numbers}"
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
@@ -202,6 +203,8 @@ class Alerter:
         `console://`, or any URL Apprise knows (`mailto://`, `json://`, ...).
     title, body, include_patient
         As in `compose`.
+    prefix
+        Begins the names of its destinations, where several alerters share an outbox.
 
     Raises
     ------
@@ -216,13 +219,14 @@ class Alerter:
         title: str | None = None,
         body: str | None = None,
         include_patient: bool = False,
+        prefix: str = "",
     ) -> None:
         for template in (title, body):
             _named(template or "")
         self._title, self._body = title, body
         self._include_patient = include_patient
         _keep_apprise_quiet()
-        found = [_destination(place, url) for place, url in enumerate(urls, 1)]
+        found = [_destination(place, url, prefix) for place, url in enumerate(urls, 1)]
         self._destinations = {one.name: one for one in found}
 
     @property
@@ -259,7 +263,8 @@ class Alerter:
             return "no longer in the settings"
         if destination.service is None:
             facts = " | ".join(message.body.splitlines())
-            print(f"{message.verdict.value}  {message.title} | {facts}", file=sys.stderr, flush=True)
+            kind = message.verdict.value if message.verdict else "ALARM"
+            print(f"{kind}  {message.title} | {facts}", file=sys.stderr, flush=True)
             return None
         with apprise.LogCapture(level=logging.WARNING) as log:  # type: ignore[no-untyped-call]
             accepted = destination.service.notify(
@@ -272,12 +277,12 @@ class Alerter:
         return None if accepted else _why(said)
 
 
-def _destination(place: int, url: str) -> _Destination:
+def _destination(place: int, url: str, prefix: str) -> _Destination:
     match = _SCHEME.match(url.strip())
     if match is None:
         raise AlertError(f"alert destination {place} has no scheme; write it like mailto:// or {CONSOLE}://")
     scheme = match[1].lower()
-    name = f"{scheme}-{place}"
+    name = f"{prefix}{scheme}-{place}"
     if scheme == CONSOLE:
         return _Destination(name=name, service=None)
     service = apprise.Apprise()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -111,27 +109,12 @@ def _refused(queue: Queue, refusal: Refusal) -> None:
 
 def work(settings: Settings, stop: threading.Event) -> None:
     """The worker role."""
-    from qagate.worker import Worker  # brings torch, which the other roles do without
-
     _configure(settings, "worker")
     _ready_store(settings)
-    of = settings.worker
-    spool = Spool(settings.spool_dir)
-    alerts = parts.alerter(settings)
     with open_store(settings.store_url) as store:
-        worker = Worker(
-            name=f"{socket.gethostname()}-{os.getpid()}",
-            queue=Queue(store),
-            spool=spool,
-            scorer=parts.scorer(settings),
-            policy=parts.policy(settings),
-            reporter=parts.reporter(settings, spool, alerts),
-            batch_series=of.batch_series,
-            lease_s=of.lease_s,
-            max_attempts=of.max_attempts,
-            poll_s=of.poll_s,
-        )
-        log.info("worker_ready", model=of.model)
+        serving = parts.serving(settings, store)
+        worker = parts.worker(settings, store, serving)
+        log.info("worker_ready", model=serving.champion.scorer.model_name)
         worker.run(stop)
 
 
@@ -183,9 +166,12 @@ def _reap(settings: Settings, queue: Queue, outbox: Outbox, reporter: Reporter) 
 def _channels(settings: Settings, spool: Spool) -> Iterator[Channel]:
     for of in settings.archive:
         yield ArchiveChannel(archive=parts.archive(settings, of), spool=spool)
-    alerts = parts.alerter(settings)
-    for name in alerts.destinations:
-        yield AlertChannel(alerter=alerts, destination=name)
+    alerters = [parts.alerter(settings)]
+    if settings.alerts.physicist_urls:
+        alerters.append(parts.physicist(settings))
+    for alerts in alerters:
+        for name in alerts.destinations:
+            yield AlertChannel(alerter=alerts, destination=name)
 
 
 def _close_series(settings: Settings, queue: Queue) -> None:
@@ -336,10 +322,3 @@ def migrate(settings: Settings) -> str:
     before = current_revision(settings.store_url)
     after = migrate_store(settings.store_url)
     return f"schema {after}, nothing to do" if before == after else f"schema {before or '(none)'} -> {after}"
-
-
-def models() -> list[dict[str, object]]:
-    """The rows of `qagate models`."""
-    from models import registry
-
-    return [asdict(row) for row in registry.table()]

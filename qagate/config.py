@@ -133,8 +133,48 @@ class AlertSettings(_Section):
     descriptions: bool = Field(
         False, description="name series description and protocol, free text that may hold patient data"
     )
+    physicist_urls: tuple[str, ...] = Field(
+        (),
+        description="Apprise URLs for alarms about the gate itself, such as a drift; empty: those of `urls`",
+    )
     title: str | None = Field(None, description="template of the title, such as `{headline}: {subject}`")
     body: str | None = Field(None, description="template of the text, such as `{sentence} {reasons}`")
+
+
+class BaselineSettings(_Section):
+    """How series of one station, protocol, region and type usually score under one model."""
+
+    warm_up: int = Field(30, ge=2, description="series, REPEAT left out, before decisions use a baseline")
+    window: int = Field(200, ge=2, description="newest series, REPEAT left out, it is computed from")
+    recent: int = Field(20, ge=2, description="newest series whose median is looked at for a drift")
+    drift_mads: float = Field(
+        2.0, gt=0, description="MADs between that median and the level the baseline was built on: a drift"
+    )
+    drift_series: int = Field(
+        20, ge=1, description="series that must speak for a drift (less those against it) before the alarm"
+    )
+    least_mad: float = Field(0.03, gt=0, le=1, description="a smaller MAD counts as this much quality")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> BaselineSettings:
+        if not self.recent <= self.warm_up <= self.window:
+            raise ValueError(
+                f"recent ({self.recent}), warm_up ({self.warm_up}) and window ({self.window}) must not fall"
+            )
+        return self
+
+
+class PromotionSettings(_Section):
+    """What a challenger must not do to become champion; `--force` with a reason overrules it."""
+
+    margin: float = Field(
+        0.05, ge=0, description="how much worse mean absolute error or SROCC may become in any group"
+    )
+    min_cases: int = Field(20, ge=2, description="series both must have scored, and a group have, to count")
+    max_changed: Quality = Field(
+        0.2,
+        description="share of decisions that may change in a group whose ratings are fewer than min_cases",
+    )
 
 
 class PolicyRuleSettings(_Section):
@@ -152,6 +192,14 @@ class PolicyRuleSettings(_Section):
         {}, description="measures above which a person should look, such as `{noise_hu = 20}`"
     )
     review_under: dict[str, float] = Field({}, description="measures below which a person should look")
+    review_below_baseline: float | None = Field(
+        None,
+        gt=0,
+        description="MADs below the warm baseline, in place of review_below; unset: always absolute",
+    )
+    repeat_below_baseline: float | None = Field(
+        None, gt=0, description="the same in place of repeat_below; set both or neither"
+    )
 
 
 class Settings(BaseSettings):
@@ -184,6 +232,8 @@ class Settings(BaseSettings):
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
+    baseline: BaselineSettings = Field(default_factory=BaselineSettings)
+    promotion: PromotionSettings = Field(default_factory=PromotionSettings)
     peer: tuple[Peer, ...] = Field((), description="who may send; empty: anyone on this machine, nobody else")
     archive: tuple[ArchiveSettings, ...] = Field((), description="where results go")
     rule: tuple[PolicyRuleSettings, ...] = Field((), description="decision table; empty: the default rules")
@@ -214,6 +264,12 @@ class Settings(BaseSettings):
                     f"rule {rule.name!r}: repeat_below ({rule.repeat_below:g}) is above "
                     f"review_below ({rule.review_below:g})"
                 )
+            review, repeat = rule.review_below_baseline, rule.repeat_below_baseline
+            if (review is None) != (repeat is None) or (review or 0) > (repeat or 0):
+                raise ValueError(
+                    f"rule {rule.name!r}: set both review_below_baseline and repeat_below_baseline, the "
+                    "second not less than the first, or neither"
+                )
         return self
 
     @property
@@ -225,6 +281,11 @@ class Settings(BaseSettings):
     def report_dir(self) -> Path:
         """Where SR and KOS lie before and after delivery."""
         return self.data_dir / "reports"
+
+    @property
+    def house_dir(self) -> Path:
+        """Where the house's own models lie."""
+        return self.data_dir / "models"
 
     @property
     def store_url(self) -> str:
@@ -292,7 +353,7 @@ _EXAMPLES: dict[str, object] = {
     "ae_title": "MYAE", "calling_ae_title": "QAGATE", "name": "my-name", "host": "127.0.0.1",
     "review_below": 0.5, "repeat_below": 0.3, "modality": "MR", "region": "head", "type": "t1",
     "title": "{headline}: {subject}", "body": "{sentence} {reasons} {advice}",
-    "station": "MR1*", "protocol": "*brain*",
+    "station": "MR1*", "protocol": "*brain*", "review_below_baseline": 4, "repeat_below_baseline": 8,
 }  # fmt: skip
 
 

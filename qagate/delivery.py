@@ -91,13 +91,15 @@ class AlertChannel:
 
 def alert_payload(message: AlertMessage) -> str:
     """An alert as it lies in the outbox."""
-    return json.dumps({"verdict": message.verdict.value, "title": message.title, "body": message.body})
+    verdict = message.verdict.value if message.verdict else None
+    return json.dumps({"verdict": verdict, "title": message.title, "body": message.body})
 
 
 def parse_alert(payload: str) -> AlertMessage:
     """What `alert_payload` wrote."""
     values = json.loads(payload)
-    return AlertMessage(verdict=Verdict(values["verdict"]), title=values["title"], body=values["body"])
+    verdict = Verdict(values["verdict"]) if values["verdict"] else None
+    return AlertMessage(verdict=verdict, title=values["title"], body=values["body"])
 
 
 class Sender:

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from qagate.assessment import Artefact, Assessment, Decision, Finding, Prompt, SliceScore
+from qagate.assessment import Artefact, Assessment, Baseline, Decision, Finding, Prompt, SliceScore
 from qagate.dicom.pixels import PixelError, decode, read_series
+from qagate.gate.calibration import ReadersScale
 from qagate.gate.measures import measure
 from qagate.gate.policy import Policy, decide
 from qagate.gate.prompts import prompt_from
@@ -87,26 +88,42 @@ def _why_no_stack(images: SeriesImages, stack: Stack | None) -> str | None:
 
 
 def examine(
-    prepared: Sequence[Prepared], headers: Sequence[SeriesHeader], scorer: Scorer, policy: Policy
+    prepared: Sequence[Prepared],
+    headers: Sequence[SeriesHeader],
+    scorer: Scorer,
+    policy: Policy,
+    *,
+    baselines: Sequence[Baseline | None] = (),
+    readers: ReadersScale | None = None,
 ) -> list[Examination]:
-    """Score the prepared series together and decide each."""
+    """Score the prepared series together and decide each.
+
+    baselines: one a series, None where it is not warm; none at all: decide by the absolute quality.
+    readers: the scale of the house's readers that the scorer's model is calibrated to.
+    """
     scorable = [series for series in prepared if series.not_assessed is None]
     scores = iter(
         scorer.score([series.slices for series in scorable], [series.prompt for series in scorable])
     )
-    return [
-        _conclude(series, None if series.not_assessed else next(scores), header, scorer, policy)
-        for series, header in zip(prepared, headers, strict=True)
-    ]
+    found = []
+    for series, header, baseline in zip(prepared, headers, baselines or [None] * len(prepared), strict=True):
+        assessment = _assessment(series, None if series.not_assessed else next(scores), scorer, readers)
+        evidence = tuple(image.header for image in series.slices)
+        if not evidence:
+            evidence = tuple(header for stack in series.images.stacks for header in stack.slices)[:1]
+        decision = decide(assessment, header, policy, baseline)
+        found.append(Examination(assessment=assessment, decision=decision, evidence=evidence))
+    return found
 
 
-def _conclude(
-    series: Prepared, score: SeriesScore | None, header: SeriesHeader, scorer: Scorer, policy: Policy
-) -> Examination:
+def _assessment(
+    series: Prepared, score: SeriesScore | None, scorer: Scorer, readers: ReadersScale | None
+) -> Assessment:
     assessed = score is not None and score.not_assessed is None
-    assessment = Assessment(
+    quality = score.quality if score and assessed else None
+    return Assessment(
         prompt=series.prompt,
-        quality=score.quality if score and assessed else None,
+        quality=quality,
         score=score.score if score and assessed else None,
         slices=_numbered(score.slices, series) if score else (),
         measures=series.measures,
@@ -116,11 +133,8 @@ def _conclude(
         model_version=scorer.model_version,
         weights_sha256=scorer.weights_sha256,
         not_assessed=series.not_assessed or (score.not_assessed if score else None),
+        rating=readers(quality) if readers is not None and quality is not None else None,
     )
-    evidence = tuple(image.header for image in series.slices)
-    if not evidence:
-        evidence = tuple(header for stack in series.images.stacks for header in stack.slices)[:1]
-    return Examination(assessment=assessment, decision=decide(assessment, header, policy), evidence=evidence)
 
 
 def _numbered(scores: Sequence[SliceScore], series: Prepared) -> tuple[SliceScore, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING
 
 from qagate import __version__
@@ -17,10 +18,20 @@ from qagate.gate.assembly import CompletionRules
 from qagate.gate.policy import Policy, PolicyRule
 from qagate.reporting import Destination, Reporter
 from qagate.series import Series
+from qagate.store.baselines import Baselines
+from qagate.store.calibrations import Calibrations
+from qagate.store.engine import Store
 from qagate.store.outbox import RetryPolicy
+from qagate.store.queue import Queue
+from qagate.store.roles import Roles
+from qagate.store.shadows import Shadows
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch and scipy, which most roles do without
+    from qagate.gate.baseline import BaselineRules
+    from qagate.gate.promotion import PromotionRules
     from qagate.gate.scoring import Scorer
+    from qagate.serving import Serving
+    from qagate.worker import Worker
 
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
@@ -33,7 +44,7 @@ def policy(settings: Settings) -> Policy:
 
 
 def scorer(settings: Settings, *, model: str | None = None, device: str | None = None) -> Scorer:
-    """Load the model, hash-checked, onto its device."""
+    """Load a model, shipped or the house's own, hash-checked, onto its device; None: the settings'."""
     import torch  # slow to import, and only the worker needs it
 
     from models import registry
@@ -43,7 +54,7 @@ def scorer(settings: Settings, *, model: str | None = None, device: str | None =
     wanted = device or settings.worker.device
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = registry.load(model or settings.worker.model, device=wanted)
+    loaded = registry.load(model or settings.worker.model, device=wanted, house=settings.house_dir)
     return Scorer(loaded, max_batch=settings.worker.max_batch)
 
 
@@ -70,6 +81,26 @@ def alerter(settings: Settings) -> Alerter:
     """The alert destinations of the settings."""
     of = settings.alerts
     return Alerter(of.urls, title=of.title, body=of.body, include_patient=of.descriptions)
+
+
+def physicist(settings: Settings) -> Alerter:
+    """Where alarms about the gate itself go: destinations of their own, or those of the alerts."""
+    urls = settings.alerts.physicist_urls
+    return Alerter(urls, prefix="physicist-") if urls else alerter(settings)
+
+
+def baseline_rules(settings: Settings) -> BaselineRules:
+    """When a baseline counts, and what is a drift."""
+    from qagate.gate.baseline import BaselineRules
+
+    return BaselineRules(**settings.baseline.model_dump())
+
+
+def promotion_rules(settings: Settings) -> PromotionRules:
+    """What a promotion must not do."""
+    from qagate.gate.promotion import PromotionRules
+
+    return PromotionRules(**settings.promotion.model_dump())
 
 
 def reporter(settings: Settings, spool: Spool, alerts: Alerter) -> Reporter:
@@ -115,3 +146,49 @@ def retry_policy(settings: Settings) -> RetryPolicy:
     """When a failed delivery is tried again."""
     of = settings.delivery
     return RetryPolicy(first_s=of.first_retry_s, longest_s=of.max_retry_s, max_attempts=of.max_attempts)
+
+
+def worker_name() -> str:
+    """This process' name in leases and logs."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def serving(settings: Settings, store: Store) -> Serving:
+    """The models that the store's roles name, loaded."""
+    from qagate.serving import Serving
+
+    return Serving(
+        roles=Roles(store),
+        calibrations=Calibrations(store),
+        load=lambda model: scorer(settings, model=model),
+        worker=worker_name(),
+    )
+
+
+def worker(settings: Settings, store: Store, models: Serving) -> Worker:
+    """A worker with everything it needs."""
+    from qagate.shadow import Shadow
+    from qagate.watch import Watch
+    from qagate.worker import Worker
+
+    of, spool, rules = settings.worker, Spool(settings.spool_dir), policy(settings)
+    watch = Watch(
+        baselines=Baselines(store),
+        rules=baseline_rules(settings),
+        physicist=physicist(settings),
+        include_protocol=settings.alerts.descriptions,
+    )
+    return Worker(
+        name=worker_name(),
+        queue=Queue(store),
+        spool=spool,
+        models=models,
+        policy=rules,
+        reporter=reporter(settings, spool, alerter(settings)),
+        watch=watch,
+        shadow=Shadow(shadows=Shadows(store), watch=watch, policy=rules),
+        batch_series=of.batch_series,
+        lease_s=of.lease_s,
+        max_attempts=of.max_attempts,
+        poll_s=of.poll_s,
+    )

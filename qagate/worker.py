@@ -12,11 +12,14 @@ import structlog
 from qagate.dicom.spool import Spool
 from qagate.examine import Examination, examine, prepare
 from qagate.gate.policy import Policy
-from qagate.gate.scoring import Scorer
 from qagate.lease import kept
 from qagate.reporting import Reporter
 from qagate.series import Series
+from qagate.serving import Models
+from qagate.shadow import Done, Shadow
+from qagate.store.baselines import BaselineChange
 from qagate.store.queue import Queue
+from qagate.watch import Watch, key_of
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +28,8 @@ class Worker:
     """Scores claimed series until told to stop.
 
     Series of one batch are scored in one pass. A series that was claimed before is taken alone, so
-    that one which kills workers does not use up its neighbours' tries.
+    that one which kills workers does not use up its neighbours' tries. Before each batch it takes up the
+    champion and challenger of the moment; the challenger's turn comes when the batch is decided.
     """
 
     def __init__(
@@ -34,16 +38,20 @@ class Worker:
         name: str,
         queue: Queue,
         spool: Spool,
-        scorer: Scorer,
+        models: Models,
         policy: Policy,
         reporter: Reporter,
+        watch: Watch,
+        shadow: Shadow,
         batch_series: int,
         lease_s: float,
         max_attempts: int,
         poll_s: float,
     ) -> None:
         self._name, self._queue, self._spool = name, queue, spool
-        self._scorer, self._policy, self._reporter = scorer, policy, reporter
+        self._models, self._policy, self._reporter = models, policy, reporter
+        self._watch, self._shadow = watch, shadow
+        self._done: list[Done] = []  #: of the batch in hand
         self._batch_series, self._lease_s = batch_series, lease_s
         self._max_attempts, self._poll_s = max_attempts, poll_s
 
@@ -51,6 +59,7 @@ class Worker:
         """Work until `stop`; the batch in hand is finished first."""
         while not stop.is_set():
             try:
+                self._models.refresh()
                 batch = self._claim()
             except Exception as error:  # loop edge: a store that is away comes back
                 log.error("claim_failed", error=str(error))
@@ -61,6 +70,9 @@ class Worker:
                 continue
             with kept(partial(self._renew, batch), self._lease_s):
                 self._work(batch)
+            if self._models.challenger is not None:
+                self._shadow.score(self._done, self._models.champion, self._models.challenger)
+            self._done.clear()
 
     def _claim(self) -> list[Series]:
         batch: list[Series] = []
@@ -99,16 +111,35 @@ class Worker:
         started = time.perf_counter()
         prepared = [prepare([self._spool.absolute(i.path) for i in series.instances]) for series in group]
         ready = time.perf_counter()
-        examinations = examine(prepared, [series.header for series in group], self._scorer, self._policy)
+        champion = self._models.champion
+        keys = [
+            key_of(series, one.prompt, champion.scorer.weights_sha256)
+            for series, one in zip(group, prepared, strict=True)
+        ]
+        examinations = examine(
+            prepared,
+            [series.header for series in group],
+            champion.scorer,
+            self._policy,
+            baselines=self._watch.usual(keys),
+            readers=champion.readers,
+        )
         spent = {"prepare_s": round(ready - started, 3), "score_s": round(time.perf_counter() - ready, 3)}
-        for series, examination in zip(group, examinations, strict=True):
-            self._finish(series, examination, spent)
+        for series, one, key, examination in zip(group, prepared, keys, examinations, strict=True):
+            if self._finish(series, examination, self._watch.change(key, series, examination), spent):
+                self._done.append(Done(series=series, prepared=one))
 
-    def _finish(self, series: Series, examination: Examination, spent: Mapping[str, float]) -> None:
+    def _finish(
+        self,
+        series: Series,
+        examination: Examination,
+        change: BaselineChange | None,
+        spent: Mapping[str, float],
+    ) -> bool:
         deliveries = self._reporter.deliveries(series, examination)
-        if not self._queue.finish(series, examination.assessment, examination.decision, deliveries):
+        if not self._queue.finish(series, examination.assessment, examination.decision, deliveries, change):
             log.info("superseded", series_instance_uid=series.series_instance_uid, revision=series.revision)
-            return
+            return False
         log.info(
             "decided",
             series_instance_uid=series.series_instance_uid,
@@ -117,6 +148,7 @@ class Worker:
             quality=examination.assessment.quality,
             **spent,
         )
+        return True
 
     def _guarded(self, write: Callable[[], object]) -> None:
         try:

@@ -15,6 +15,8 @@ import numpy as np
 from qagate.assessment import Baseline
 from qagate.baseline import BaselineAlarm, BaselineState, Point
 
+_LOW_FROM, _LOW_UNTIL = 0.5, 0.25  #: share of REPEAT that raises the alarm, and below which it ends
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineRules:
@@ -94,8 +96,10 @@ def _weighed(state: BaselineState, rules: BaselineRules) -> BaselineState:
     if len(state.recent) < rules.recent:
         return state
     if state.anchor_median is None or state.anchor_mad is None:
-        low = 2 * sum(point.repeat for point in state.recent) > len(state.recent)
-        return replace(state, alarm=BaselineAlarm.LOW if low else None)
+        share = sum(point.repeat for point in state.recent) / len(state.recent)
+        if share > _LOW_FROM:
+            return replace(state, alarm=BaselineAlarm.LOW)
+        return state if share > _LOW_UNTIL else replace(state, alarm=None)
     shift = abs(robust(state.recent)[0] - state.anchor_median)
     beyond = shift > rules.drift_mads * max(state.anchor_mad, rules.least_mad)
     evidence = min(max(state.evidence + (1 if beyond else -1), 0), rules.drift_series)

@@ -136,8 +136,8 @@ def _against(group: Group, rules: PromotionRules) -> list[str]:
     difference = labelled.srocc_difference
     if difference is not None and -difference.value > rules.margin:
         found.append(
-            f"{group.name}: SROCC falls from {labelled.champion_srocc:.3f} to {labelled.challenger_srocc:.3f} "
-            f"on {labelled.cases} rated series"
+            f"{group.name}: SROCC falls from {labelled.champion_srocc:.3f} to "
+            f"{labelled.challenger_srocc:.3f} on {labelled.cases} rated series"
         )
     return found
 

@@ -18,6 +18,7 @@ from qagate.store.schema import result, series, shadow_result
 
 _DIED = "the worker died while the challenger scored this series"
 _PAGE = 1000
+PATIENCE = 3  #: series in a row a challenger may fail on before it is left alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,3 +67,23 @@ def test_secret_values_stay_out_of_the_message(tmp_path: Path) -> None:
     with pytest.raises(config.ConfigError) as caught:
         config.load(write(tmp_path, "[alerts]\nurls = 'mailto://user:hunter2@example.org'"))
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[baseline]\nwarm_up = 10\nrecent = 20\n", "warm_up"),
+        ("[[rule]]\nname = 'a'\nreview_below = 0.5\nrepeat_below = 0.3\nreview_below_baseline = 4\n", "both"),
+        (
+            "[[rule]]\nname = 'a'\nreview_below = 0.5\nrepeat_below = 0.3\n"
+            "review_below_baseline = 8\nrepeat_below_baseline = 4\n",
+            "not less",
+        ),
+        ("[promotion]\nmax_changed = 2\n", "max_changed"),
+    ],
+)
+def test_contradictions_of_baselines_and_promotions_are_named(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "qagate.toml"
+    path.write_text(text)
+    with pytest.raises(config.ConfigError, match=said):
+        config.load(path)
