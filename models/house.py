@@ -42,6 +42,18 @@ def read_entry(folder: Path, name: str) -> ModelEntry:
     return entries[name]
 
 
+def find(name: str, *, manifest: Path = MANIFEST, folder: Path | None = None) -> ModelEntry:
+    """The entry of a trained model, shipped or of the folder. Raises ValueError naming those there are."""
+    entries = read_manifest(manifest)
+    own = [] if folder is None else names(folder)
+    if name not in entries and folder is not None and name in own:
+        return read_entry(folder, name)
+    if name not in entries:
+        there = ", ".join(sorted({*entries, *own}))
+        raise ValueError(f"there is no model {name!r} that is trained; there are {there}")
+    return entries[name]
+
+
 def add(
     folder: Path,
     source: Path,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from models.default import DefaultModel
-from models.house import names, read_entry
+from models.house import find, names, read_entry
 from models.inputs import QualityModel, SliceInput
 from models.weights_file import MANIFEST, WEIGHTS, ModelEntry, WeightsError, read_manifest
 
@@ -48,13 +48,10 @@ def load(
     files' sha256, configuration, shapes and a first answer are checked. Raises WeightsError naming file and
     mend, ValueError for an unknown name. Never touches the network.
     """
-    entries = read_manifest(manifest)
-    if name in entries:
-        return open_entry(entries[name], folder=folder, device=device)
-    if house is not None and name in (there := names(house)):
-        return open_entry(read_entry(house, name), folder=house, device=device)
-    known = sorted({*entries, *(there if house is not None else ())})
-    raise ValueError(f"there is no model {name!r} that is trained; there are {', '.join(known)}")
+    entry = find(name, manifest=manifest, folder=house)
+    if house is not None and name not in read_manifest(manifest):
+        folder = house
+    return open_entry(entry, folder=folder, device=device)
 
 
 def open_entry(entry: ModelEntry, *, folder: Path, device: str = "cpu") -> QualityModel:

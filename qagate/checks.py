@@ -10,7 +10,10 @@ from qagate import parts
 from qagate.config import Settings
 from qagate.dicom import scu
 from qagate.dicom.spool import Spool
+from qagate.store.engine import open_store
+from qagate.store.errors import StoreError
 from qagate.store.migrate import check_revision, current_revision, head_revision
+from qagate.store.roles import Roles, Standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +30,11 @@ def run(settings: Settings) -> Iterator[CheckResult]:
     yield CheckResult(name="settings", ok=True, message=f"mode {settings.mode}, data in {settings.data_dir}")
     yield _look("spool", lambda: _spool(settings))
     yield _look("database", lambda: _database(settings))
-    yield _look("model", lambda: _model(settings))
+    roles = _roles(settings)
+    yield _look("model", lambda: _model(settings, roles.champion.name if roles else None))
+    if roles and roles.challenger:
+        challenger = roles.challenger.name
+        yield _look("challenger", lambda: _model(settings, challenger))
     yield _look("policy", lambda: f"version {parts.policy(settings).version}")
     yield _look("alerts", lambda: ", ".join(parts.alerter(settings).destinations) or "none set")
     if not settings.archive:
@@ -70,9 +77,20 @@ def _database(settings: Settings) -> str:
     return f"schema {head_revision()}"
 
 
-def _model(settings: Settings) -> str:
-    scorer = parts.scorer(settings)
+def _model(settings: Settings, name: str | None) -> str:
+    scorer = parts.scorer(settings, model=name)
     return f"{scorer.model_name} {scorer.model_version}, weights {scorer.weights_sha256[:12]}"
+
+
+def _roles(settings: Settings) -> Standing | None:
+    """Who is champion and challenger; None when the database cannot tell, which is its own line's matter."""
+    try:
+        if current_revision(settings.store_url) != head_revision():
+            return None
+        with open_store(settings.store_url) as store:
+            return Roles(store).standing()
+    except StoreError:
+        return None
 
 
 def _archive(archive: scu.Archive) -> str:

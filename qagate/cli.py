@@ -6,13 +6,12 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
 from qagate import __version__, config, present
-
-_OWN_ERRORS = (ValueError, RuntimeError, OSError)
+from qagate.cli_models import baselines, models
+from qagate.command import OWN_ERRORS, fail, settings_of
 
 
 class _Group(click.Group):
@@ -29,26 +28,6 @@ class _Group(click.Group):
             command = entry.load()
             return command if isinstance(command, click.Command) else None
         return None
-
-
-def _fail(error: Exception) -> NoReturn:
-    raise click.ClickException(str(error) or type(error).__name__) from error
-
-
-def settings_of(ctx: click.Context, *, needed: bool = True) -> config.Settings:
-    """The settings of --config, of ./qagate.toml, or the defaults where none are needed.
-
-    For every command, those of the entry-point group too. Raises ClickException that names the mend.
-    """
-    path: Path | None = ctx.find_root().params.get("config_path")
-    if path is None and Path("qagate.toml").exists():
-        path = Path("qagate.toml")
-    if path is None and needed:
-        raise click.ClickException("no settings: run `qagate init`, or name a file with --config")
-    try:
-        return config.load(path)
-    except config.ConfigError as error:
-        _fail(error)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -79,7 +58,7 @@ def init(path: Path, stdout: bool, force: bool) -> None:
     try:
         path.write_text(config.template(), encoding="utf-8")
     except OSError as error:
-        _fail(error)
+        fail(error)
     click.echo(f"wrote {path}. Next: `qagate --config {path} check`, then `qagate --config {path} serve`.")
 
 
@@ -105,8 +84,8 @@ def _run(role: Callable[..., None], ctx: click.Context, supervised: bool) -> Non
         supervisor.stop_with_parent(stop)
     try:
         role(settings, stop)
-    except _OWN_ERRORS as error:
-        _fail(error)
+    except OWN_ERRORS as error:
+        fail(error)
 
 
 @main.command()
@@ -148,8 +127,8 @@ def send(paths: tuple[Path, ...], address: str, called: str, calling: str) -> No
 
     try:
         failed = present.sending(app.send(paths, address=address, called=called, calling=calling))
-    except _OWN_ERRORS as error:
-        _fail(error)
+    except OWN_ERRORS as error:
+        fail(error)
     sys.exit(1 if failed else 0)
 
 
@@ -168,8 +147,8 @@ def score(
     settings = settings_of(ctx, needed=False)
     try:
         scored, problems = app.score(settings, paths, model=model, device=device)
-    except _OWN_ERRORS as error:
-        _fail(error)
+    except OWN_ERRORS as error:
+        fail(error)
     present.scores(scored, as_json)
     for problem in problems:
         click.secho(problem, fg="red", err=True)
@@ -185,15 +164,17 @@ def score(
 @click.pass_context
 def status(ctx: click.Context, series_uid: str | None, state: str | None, limit: int, as_json: bool) -> None:
     """Show series, states, verdicts, dead letters and refused objects; or one series' history."""
-    from qagate import app
+    from qagate import app, stewardship
 
     try:
         if series_uid:
             present.history(*app.history(settings_of(ctx), series_uid), as_json)
         else:
-            present.status(app.status(settings_of(ctx), state=state, limit=limit), as_json)
-    except _OWN_ERRORS as error:
-        _fail(error)
+            settings = settings_of(ctx)
+            overview = app.status(settings, state=state, limit=limit)
+            present.status(overview, stewardship.service(settings), as_json)
+    except OWN_ERRORS as error:
+        fail(error)
 
 
 @main.command()
@@ -209,8 +190,8 @@ def requeue(ctx: click.Context, series_uids: tuple[str, ...], failed: bool, dead
         raise click.UsageError("name series UIDs, --failed or --dead")
     try:
         count = app.requeue(settings_of(ctx), series_uids=series_uids, failed=failed, dead=dead)
-    except _OWN_ERRORS as error:
-        _fail(error)
+    except OWN_ERRORS as error:
+        fail(error)
     click.echo(f"requeued {count}")
 
 
@@ -224,8 +205,8 @@ def echo(ctx: click.Context, archive: str, called: str | None) -> None:
 
     try:
         app.echo(settings_of(ctx, needed=":" not in archive), archive, called)
-    except _OWN_ERRORS as error:
-        _fail(error)
+    except OWN_ERRORS as error:
+        fail(error)
     click.echo(f"{archive} answers")
 
 
@@ -237,17 +218,12 @@ def migrate(ctx: click.Context) -> None:
 
     try:
         click.echo(app.migrate(settings_of(ctx)))
-    except _OWN_ERRORS as error:
-        _fail(error)
+    except OWN_ERRORS as error:
+        fail(error)
 
 
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-def models(as_json: bool) -> None:
-    """List the models that exist."""
-    from qagate import app
-
-    present.models(app.models(), as_json)
+main.add_command(models)
+main.add_command(baselines)
 
 
 if __name__ == "__main__":

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
 
+from qagate import present_models
 from qagate.assessment import Verdict
 from qagate.dicom.scu import Delivery
 
 if TYPE_CHECKING:
     from qagate.app import ScoredSeries, Sending
     from qagate.checks import CheckResult
+    from qagate.stewardship import Service
     from qagate.store.views import Overview, SeriesHistory, SeriesRow
 
 _COLOUR = {"PASS": "green", "REVIEW": "yellow", "REPEAT": "red", "NOT_ASSESSED": "cyan", "FAILED": "red"}
@@ -95,16 +96,18 @@ def scores(rows: Sequence[ScoredSeries], as_json: bool) -> None:
             click.echo(f"    {reason}")
 
 
-def status(overview: Overview, as_json: bool) -> None:
+def status(overview: Overview, service: Service, as_json: bool) -> None:
     """The gate's state."""
     if as_json:
-        click.echo(json.dumps(asdict(overview), default=_jsonable))
+        shown = asdict(overview) | present_models.service_object(service)
+        click.echo(json.dumps(shown, default=present_models.jsonable))
         return
     click.echo(
         ", ".join(f"{count} {name}" for name, count in sorted(overview.counts.items())) or "no series yet"
     )
     for row in overview.series:
         _series_line(row)
+    present_models.service(service)
     for title, lines in _troubles(overview):
         click.secho(f"\n{title}", bold=True)
         for line in lines:
@@ -114,7 +117,7 @@ def status(overview: Overview, as_json: bool) -> None:
 def history(found: SeriesHistory, report: str | None, as_json: bool) -> None:
     """One series: what was concluded, what was delivered, and its report as text."""
     if as_json:
-        click.echo(json.dumps(asdict(found), default=_jsonable))
+        click.echo(json.dumps(asdict(found), default=present_models.jsonable))
         return
     row = found.row
     click.echo(f"series {row.series_instance_uid}")
@@ -137,37 +140,6 @@ def history(found: SeriesHistory, report: str | None, as_json: bool) -> None:
         )
     if report:
         click.echo(f"\n{report}")
-
-
-def models(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
-    """The table of models."""
-    if as_json:
-        click.echo(json.dumps(list(rows)))
-        return
-    table = Table("name", "variant", Column("parameters", justify="right"), "score", "source")
-    table.box, table.header_style = None, "bold"
-    for row in rows:
-        name = f"{row['name']} (default)" if row["default"] else f"{row['name']}"
-        count = cast("int", row["parameters"])
-        table.add_row(
-            name,
-            f"{row['variant']}",
-            f"{count / 1e6:.3f} M" if count else "",
-            _range(*cast("tuple[float | None, float | None]", row["score_range"])),
-            f"{row['source']}",
-            style=None if row["trained"] else "dim",
-        )
-    Console().print(table)
-    if not all(row["trained"] for row in rows):
-        click.echo("Dim: networks yet to be trained, and metrics. The others can be `worker.model`.")
-
-
-def _range(low: float | None, high: float | None) -> str:
-    if low is None and high is None:
-        return "any"
-    if high is None:
-        return f"from {low:g}"
-    return f"to {high:g}" if low is None else f"{low:g} to {high:g}"
 
 
 def _series_line(row: SeriesRow) -> None:
@@ -224,7 +196,3 @@ def _ago(when: datetime) -> str:
         if seconds >= length:
             return f"{seconds / length:.0f} {unit} ago"
     return f"{max(seconds, 0):.0f} s ago"
-
-
-def _jsonable(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else getattr(value, "value", str(value))

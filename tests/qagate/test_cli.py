@@ -16,8 +16,8 @@ from qagate import __version__
 from qagate.cli import main
 
 OWN = (
-    *("check", "echo", "init", "migrate", "models", "receiver", "requeue", "score", "send", "serve"),
-    *("services", "status", "worker"),
+    *("baselines", "check", "echo", "init", "migrate", "models", "receiver", "requeue", "score", "send"),
+    *("serve", "services", "status", "worker"),
 )
 PARTS_OF_PROMPT = {"dimension", "modality", "region", "type", "evidence"}
 
@@ -132,7 +132,9 @@ def test_check_migrate_status_of_a_new_place(config: Path) -> None:
     shown = qagate("-c", config, "status")
     assert shown.exit_code == 0 and "no series yet" in shown.output
     empty = {"counts": {}, "series": [], "stuck": [], "refused": [], "conflicts": []}
-    assert json.loads(qagate("-c", config, "status", "--json").output) == empty
+    told = json.loads(qagate("-c", config, "status", "--json").output)
+    assert {key: told[key] for key in empty} == empty and set(told) == {*empty, "models", "baselines"}
+    assert (told["models"]["champion"]["name"], told["baselines"]["warm"]) == ("default", 0)
     assert qagate("-c", config, "requeue", "--dead", "--failed").output == "requeued 0\n"
     unknown = qagate("-c", config, "status", "1.2.3")
     assert unknown.exit_code == 1 and "1.2.3 is not known" in unknown.output
