@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.qagate-setup
 
-.PHONY: help setup demo run test test-slow check bench train-default system-test-deps clean
+.PHONY: help setup demo run test test-slow check bench bench-models train-default system-test-deps clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -36,6 +36,9 @@ check: setup ## ruff, mypy and import-linter
 
 bench: setup ## measure speed; figures in bench/latest.json
 	@$(BIN)/python bench/latency.py
+
+bench-models: setup ## speed of the papers' networks; figures in bench/models-latest.json
+	@$(BIN)/python bench/networks.py
 
 system-test-deps: ## install what some tests use: dcmtk, orthanc, dicom3tools, PixelMed, PostgreSQL (Debian, Ubuntu)
 	apt-get update -qq

@@ -19,7 +19,7 @@ from models.fast.errors import DriftError
 from models.output import Output
 
 SROCC_LIMIT = 0.999
-MIN_IMAGES = 16  #: with fewer, one exchange of neighbours already falls below the limit
+MIN_IMAGES = 24  #: with fewer, one exchange of neighbours is already too much
 MIN_SPREAD = 2e-3  #: standard deviation of the scores over their size, about bfloat16's own step (2^-8 / 2)
 
 
@@ -52,7 +52,7 @@ def gate(
 ) -> Drift:
     """The drift of an accelerated network on images of varied quality, when it may be used.
 
-    inputs: what both take, 16 rows or more; the original runs one row at a time, in float32. Raises
+    inputs: what both take, 24 rows or more; the original runs one row at a time, in float32. Raises
     DriftError when the order of the scores changes, or when the images cannot tell: too few, or scores that
     differ by less than rounding.
     """
