@@ -22,8 +22,9 @@ from models.weights_file import MANIFEST, ModelEntry, WeightsError, WeightsFile,
 
 LICENCE = "house"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_WEIGHTS = "*.safetensors"
-_FIGURES = "figures.json"
+_WEIGHTS = "weights.safetensors"  #: what a training run calls its result
+_FIGURES, _CASES = "figures.json", "cases.json"  #: what it found, and what it was trained and tested on
+_GATE_MODALITIES = ("CT", "MR")
 _DEFAULT = "default"  #: the network of heads on the shipped backbone
 
 
@@ -64,10 +65,10 @@ def add(
 ) -> ModelEntry:
     """Copy a trained network, or a file of default heads, into the folder and vouch for its content.
 
-    source: the safetensors file, or the folder of a training run that holds exactly one. modalities: those
-    a network was trained for; default heads know their own. figures: by default those of `figures.json`
-    beside the weights. Raises ValueError for a name that is taken or none, or modalities that are missing,
-    WeightsError for weights that cannot be used; nothing is left behind then.
+    source: the safetensors file, or the folder of a training run. modalities: those a network was trained
+    for, by default those of the run's cases; default heads know their own. figures: by default the run's.
+    Raises ValueError for a name that is taken or none, or modalities that are missing, WeightsError for
+    weights that cannot be used; nothing is left behind then.
     """
     from models import registry  # imports this module
 
@@ -82,7 +83,8 @@ def add(
         file = WeightsFile(
             file=f"{name}-{sha256[:12]}.safetensors", sha256=sha256, licence=LICENCE, source=weights.name
         )
-        entry = _described(copy, name, file, tuple(modalities), told)
+        known = tuple(modalities) or _modalities(weights.parent / _CASES)
+        entry = _described(copy, name, file, known, told)
         copy = copy.rename(copy.with_name(file.file))
         registry.open_entry(entry, folder=copy.parent)
         manifest = copy.with_name(f"{name}.toml")
@@ -117,19 +119,33 @@ def _weights_of(source: Path) -> Path:
         if not source.is_file():
             raise ValueError(f"{source} is neither a file nor a folder")
         return source
-    found = sorted(source.glob(_WEIGHTS))
+    if (source / _WEIGHTS).is_file():
+        return source / _WEIGHTS
+    found = sorted(source.glob("*.safetensors"))
     if len(found) != 1:
         there = ", ".join(path.name for path in found) or "none"
-        raise ValueError(f"{source} holds {len(found)} files {_WEIGHTS} ({there}); name one of them")
+        raise ValueError(f"{source} holds {len(found)} safetensors files ({there}); name one of them")
     return found[0]
 
 
 def _figures(path: Path) -> dict[str, float]:
     """Every number of a JSON object, names of inner objects joined by underscores."""
-    if not path.is_file():
-        return {}
+    return dict(_numbers(_json(path)))
+
+
+def _modalities(path: Path) -> tuple[str, ...]:
+    """What the gate may show a network: the modalities of a run's cases."""
+    cases = _json(path)
+    there = (
+        {case.get("modality") for case in cases if isinstance(case, dict)} if isinstance(cases, list) else ()
+    )
+    return tuple(modality for modality in _GATE_MODALITIES if modality in there)
+
+
+def _json(path: Path) -> object:
+    """None when there is no such file."""
     try:
-        return dict(_numbers(json.loads(path.read_text(encoding="utf-8"))))
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error}); mend or remove it") from error
 
@@ -188,7 +204,7 @@ def _described_network(
 
     trained = network_file.load(path)
     if not modalities:
-        raise ValueError("a network does not say what it was trained for; name its modalities, such as CT")
+        raise ValueError("nothing says which modalities the network was trained for; name them, CT or MR")
     kind = NETWORKS[trained.network]
     low, high = kind.score_range
     variants = (variant for variant, config in kind.variants.items() if config == trained.config)

@@ -168,6 +168,14 @@ def compare(settings: Settings, name: str | None = None) -> Comparison:
         return _compared(settings, store, standing, name, _sha256(settings, name))
 
 
+def named(settings: Settings, name: str | None = None) -> ModelName:
+    """A model by its name; None: the champion. Raises ValueError for one that does not exist."""
+    if name is not None:
+        return ModelName(name=name, weights_sha256=_sha256(settings, name), since=None, actor=None)
+    with open_store(settings.store_url) as store:
+        return _champion(settings, Roles(store).standing())
+
+
 def baselines(settings: Settings, *, every: bool = False) -> tuple[BaselineRow, ...]:
     """The champion's baselines, or those of every model."""
     with open_store(settings.store_url) as store:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from qagate.assessment import Assessment, Decision
 from qagate.store.codec import load_assessment, load_decision
 from qagate.store.engine import Store
-from qagate.store.schema import conflict, outbox, refused, result, series
+from qagate.store.schema import conflict, outbox, refused, result, series, shadow_result
 from qagate.store.transitions import DeliveryState
 
 
@@ -160,6 +160,19 @@ class Views:
                 connection.scalars(sa.select(uid).where(uid.endswith(tail, autoescape=True)).limit(50))
             )
         return [tail] if tail in found else found
+
+    def qualities(self, weights_sha256: str) -> dict[tuple[str, int], float]:
+        """(series, revision) -> quality of every one a model assessed, as champion or as challenger."""
+        found: dict[tuple[str, int], float] = {}
+        with self._store.read() as connection:
+            for table in (shadow_result, result):
+                rows = connection.execute(
+                    sa.select(series.c.series_instance_uid, table.c.revision, table.c.quality)
+                    .join(series, series.c.id == table.c.series_id)
+                    .where(table.c.weights_sha256 == weights_sha256, table.c.quality.is_not(None))
+                )
+                found |= {(row.series_instance_uid, row.revision): row.quality for row in rows}
+        return found
 
     def history(self, series_instance_uid: str) -> SeriesHistory | None:
         """One series with its decisions and deliveries; None when it is unknown."""

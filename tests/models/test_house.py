@@ -78,7 +78,7 @@ def test_what_cannot_be_used_leaves_nothing_behind(heads: Path, folder: Path, tm
     with pytest.raises(ValueError, match="neither"):
         house.add(folder, tmp_path / "none", name="ours")
     shutil.copy(heads, heads.with_name("second.safetensors"))
-    with pytest.raises(ValueError, match=r"2 files.*name one"):
+    with pytest.raises(ValueError, match=r"2 safetensors files.*name one"):
         house.add(folder, heads.parent, name="ours")
     (heads.parent / "figures.json").write_text("{")
     with pytest.raises(ValueError, match=r"figures.json is no JSON"):
@@ -122,5 +122,14 @@ def test_a_network_needs_its_modalities_and_keeps_its_configuration(folder: Path
     assert entry.score_range == (float("-inf"), float("inf")) and entry.parameters > 1000
     assert house.read_entry(folder, "net") == entry
     assert registry.load("net", house=folder).modalities == ("CT",)
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(path, run)
+    shutil.copy(path, run / "state.safetensors")
+    (run / "cases.json").write_text(json.dumps([{"modality": "MR"}, {"modality": "MR"}, {"modality": "US"}]))
+    (run / "figures.json").write_text('{"srocc": 0.8, "plcc": NaN}')
+    of_run = house.add(folder, run, name="run")
+    assert of_run.modalities == ("MR",) and of_run.figures["srocc"] == 0.8
+    assert registry.load("run", house=folder).modalities == ("MR",)
     (row,) = [row for row in registry.table(house=folder) if row.name == "net"]
     assert row.score_range == (None, None)

@@ -278,6 +278,8 @@ def test_shadow_results_stand_beside_results(
     assert (pair.champion_quality, pair.challenger_quality, pair.station) == (0.75, 0.25, "CT1")
     assert (pair.champion_verdict, pair.challenger_verdict) == ("PASS", "PASS")
     assert list(shadows.pairs(NEW, OLD)) == []
+    assert Views(store).qualities(NEW) == {("1.2.1", 1): 0.25}
+    assert Views(store).qualities(OLD) == {(f"1.2.{number}", 1): 0.75 for number in (1, 2, 3)}
     (row,) = Baselines(store).rows(NEW)
     assert len(row.state.sample) == 1
     history = Views(store).history("1.2.1")
