@@ -47,9 +47,9 @@ class Shadow:
         return len(errors) == PATIENCE and all(errors)
 
     def _score(self, done: Sequence[Done], champion: Served, challenger: Served) -> None:
-        begun = [_begun(one, champion, challenger) for one in done]
-        self._shadows.begin(begun)
-        for one, note in zip(done, begun, strict=True):
+        for one in done:
+            note = _begun(one, champion, challenger)
+            self._shadows.begin(note)
             try:
                 self._one(one, note, challenger)
             except Exception as error:  # loop edge: one series' trouble

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from qagate.store.rows import insert_new, text
 from qagate.store.schema import result, series, shadow_result
 
 _DIED = "the worker died while the challenger scored this series"
+_UNDER_WAY_S = 30.0  #: a series begun so long ago and not ended is one the worker died of
 _PAGE = 1000
 PATIENCE = 3  #: series in a row a challenger may fail on before it is left alone
 
@@ -57,24 +59,23 @@ class Shadows:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def begin(self, begun: Sequence[Begun]) -> None:
+    def begin(self, begun: Begun) -> None:
         """Note what is about to be scored: a challenger that takes the worker down is found out by that."""
         with self._store.write() as connection:
-            for one in begun:
-                connection.execute(
-                    insert_new(connection, shadow_result).values(
-                        series_id=one.series.series_id,
-                        revision=one.series.revision,
-                        act_id=one.act_id,
-                        weights_sha256=one.weights_sha256,
-                        champion_sha256=one.champion_sha256,
-                        region=text(one.region),
-                        type=text(one.type),
-                        field_strength_t=one.field_strength_t,
-                        error=_DIED,
-                        scored_at=self._store.now(),
-                    )
+            connection.execute(
+                insert_new(connection, shadow_result).values(
+                    series_id=begun.series.series_id,
+                    revision=begun.series.revision,
+                    act_id=begun.act_id,
+                    weights_sha256=begun.weights_sha256,
+                    champion_sha256=begun.champion_sha256,
+                    region=text(begun.region),
+                    type=text(begun.type),
+                    field_strength_t=begun.field_strength_t,
+                    error=_DIED,
+                    scored_at=self._store.now(),
                 )
+            )
 
     def finish(
         self, begun: Begun, assessment: Assessment, decision: Decision, change: BaselineChange | None = None
@@ -104,7 +105,7 @@ class Shadows:
 
     def last_errors(self, act_id: int, count: int) -> tuple[str | None, ...]:
         """What went wrong with the challenger's last series, the newest first; None: nothing."""
-        newest = sa.select(shadow_result.c.error).where(shadow_result.c.act_id == act_id)
+        newest = sa.select(shadow_result.c.error).where(shadow_result.c.act_id == act_id, self._known())
         with self._store.read() as connection:
             return tuple(connection.scalars(newest.order_by(shadow_result.c.id.desc()).limit(count)))
 
@@ -113,10 +114,19 @@ class Shadows:
         with self._store.read() as connection:
             row = connection.execute(
                 sa.select(sa.func.count(), sa.func.count(shadow_result.c.error)).where(
-                    shadow_result.c.weights_sha256 == weights_sha256
+                    shadow_result.c.weights_sha256 == weights_sha256, self._known()
                 )
             ).one()
         return row[0] - row[1], row[1]
+
+    def _known(self) -> sa.ColumnElement[bool]:
+        """Leaves out what another worker may be scoring just now."""
+        since = self._store.now() - timedelta(seconds=_UNDER_WAY_S)
+        return sa.or_(
+            shadow_result.c.error.is_(None),
+            shadow_result.c.error != _DIED,
+            shadow_result.c.scored_at < since,
+        )
 
     def pairs(self, champion_sha256: str, challenger_sha256: str) -> Iterator[PairRow]:
         """Every series revision that both judged, the oldest first."""

@@ -412,6 +412,10 @@ def test_a_challenger_that_killed_its_worker_is_left_alone(bench: Bench, house: 
             with pytest.raises(KeyboardInterrupt):
                 worker.run(stop)
         else:
+            with bench.store.write() as connection:  # what was begun just now may be under way elsewhere
+                connection.exec_driver_sql(
+                    "UPDATE shadow_result SET scored_at = '2000-01-01 00:00:00.000000'"
+                )
             with working(worker):
                 assert until(lambda uid=uid: bench.state(uid) is State.DECIDED)
         assert bench.state(uid) is State.DECIDED

@@ -246,7 +246,7 @@ def test_two_workers_lose_no_series(
 
 
 def test_shadow_results_stand_beside_results(
-    store: Store, queue: Queue, complete: Callable[..., None], result: Result
+    store: Store, queue: Queue, complete: Callable[..., None], result: Result, clock: Any
 ) -> None:
     assessment, decision = result
     assessment = replace(assessment, weights_sha256=OLD)
@@ -264,9 +264,11 @@ def test_shadow_results_stand_beside_results(
                 region="head", type="soft", field_strength_t=None,
             )
         )  # fmt: skip
-    shadows.begin(begun)
-    shadows.begin(begun)
-    assert all("died" in (error or "") for error in shadows.last_errors(challenger.act_id, 9))
+    for one in (*begun, *begun):
+        shadows.begin(one)
+    assert shadows.last_errors(challenger.act_id, 9) == () and shadows.counts(NEW) == (0, 0), "under way"
+    clock.pass_s(60)
+    assert ["died" in (error or "") for error in shadows.last_errors(challenger.act_id, 9)] == [True] * 3
     theirs = replace(assessment, weights_sha256=NEW, quality=0.25)
     shadows.finish(
         begun[0], theirs, decision, BaselineChange(key=replace(KEY, weights_sha256=NEW), change=grown)
