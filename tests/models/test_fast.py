@@ -197,6 +197,34 @@ def test_weights_are_cast_once_and_the_head_stays_exact() -> None:
     assert not torch.equal(scores, scores.bfloat16().float()), "the score was rounded"
 
 
+@needs_openvino
+def test_openvino_leaves_the_score_exact() -> None:
+    scores = accelerate(Sharpness(), engine="openvino", precision="bf16")(torch.rand(8, 3, 16, 16)).score
+    assert not torch.equal(scores, scores.bfloat16().float()), "the score was rounded"
+
+
+class Cancelling(nn.Module):
+    """Far from itself in bfloat16: a small difference of large numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        assert self.conv.bias is not None
+        nn.init.constant_(self.conv.bias, 1000)
+
+    def forward(self, images: Tensor) -> Output:
+        large = self.conv(images)
+        return Output(score=(large - large.mean(dim=(2, 3), keepdim=True)).square().mean(dim=(1, 2, 3)))
+
+
+@needs_openvino
+@pytest.mark.skipif("bf16" not in precision.fast_precisions("cpu"), reason="no bfloat16 on this processor")
+def test_an_answer_that_is_altogether_different_is_refused() -> None:
+    torch.manual_seed(0)
+    with pytest.raises(ConversionError, match="OpenVINO answers .* where Cancelling answers"):
+        accelerate(Cancelling(), engine="openvino", precision="bf16")(torch.rand(3, 3, 16, 16))
+
+
 class Refused(nn.Module):
     """No exporter follows `.item()` on values."""
 
