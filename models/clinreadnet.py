@@ -119,7 +119,8 @@ def decode(logits: Tensor, how: Literal["argmax", "continuous"] = "argmax") -> T
     if how == "argmax":
         return probabilities.argmax(dim=1).to(logits.dtype) / GRADES_PER_POINT
     grades = torch.arange(logits.shape[-1], dtype=logits.dtype, device=logits.device)
-    return probabilities @ grades / GRADES_PER_POINT
+    # A sum, as autocast would round a matrix product to three digits.
+    return (probabilities * grades).sum(dim=1) / GRADES_PER_POINT
 
 
 class ClinReadNet(nn.Module):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from models import training_record
 from models.weights_file import MANIFEST, ModelEntry, WeightsError, WeightsFile, read_manifest
 
 LICENCE = "house"
@@ -75,6 +76,7 @@ def add(
     _check_name(folder, name)
     weights = _weights_of(source)
     told = dict(figures) if figures is not None else _figures(weights.parent / _FIGURES)
+    record = training_record.of_run(weights.parent)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".adding-", dir=folder) as aside:
         copy = Path(shutil.copyfile(weights, Path(aside) / weights.name))
@@ -90,6 +92,7 @@ def add(
         manifest = copy.with_name(f"{name}.toml")
         manifest.write_text("\n".join(_toml(entry)) + "\n", encoding="utf-8")
         _flush(manifest)
+        training_record.keep(record, folder / file.file)
         copy.replace(folder / file.file)
         try:
             os.link(manifest, folder / manifest.name)  # of two that add one name, the second fails

@@ -21,6 +21,7 @@ from models.rows.hyperiqa import HyperIqa, HyperIqaConfig
 from models.rows.lenet5 import LeNet5, LeNet5Config
 from models.rows.timm_net import PRESETS, TimmNet, TimmNetConfig
 from models.rows.wadiqam import Wadiqam, WadiqamConfig
+from models.stage_net import StageNet, StageNetConfig
 
 Ends = tuple[float | None, float | None]
 
@@ -101,6 +102,14 @@ NETWORKS: Mapping[str, Network] = {
         input="one image, 224x224",
         score_range=_ANY,
         source="a timm backbone with a linear head",
+    ),
+    "stages": Network(
+        module=StageNet,
+        config=StageNetConfig,
+        variants={"lite0": StageNetConfig()},
+        input="one image from 32x32",
+        score_range=_ANY,
+        source="statistics of EfficientNet-Lite0's stages under a linear head",
     ),
     "cnniqa": _row(CnnIqa, CnnIqaConfig, "one image from 32x32", _ANY, "Kang et al. 2014, CNNIQA"),
     "lenet5": _row(LeNet5, LeNet5Config, "one image from 32x32", _ANY, "LeCun et al. 1998, LeNet-5"),

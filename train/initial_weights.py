@@ -1,4 +1,4 @@
-"""What a network holds before training: chance, its backbones' published ImageNet weights, a checkpoint.
+"""What a network holds before training: chance, weights of its backbones, a checkpoint.
 
 The only place that asks a model hub for anything. Networks never do.
 """
@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.compat import import_timm
-from models.weights_file import WeightsError
+from models.weights_file import WeightsError, read_manifest, verified
 
 timm = import_timm()
 
@@ -24,18 +24,19 @@ timm = import_timm()
 class InitialWeights:
     """Where training starts. Raises ValueError for a path that does not go with the kind."""
 
-    kind: Literal["scratch", "imagenet", "checkpoint"] = "scratch"
+    #: imagenet: the backbones' published weights. shipped: the EfficientNet-Lite0 that the package carries.
+    kind: Literal["scratch", "imagenet", "shipped", "checkpoint"] = "scratch"
     #: checkpoint: a safetensors file of the whole network. imagenet: a folder that holds timm's published
     #: files as <architecture>.<tag>.safetensors; None: fetched through timm.
     path: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("scratch", "imagenet", "checkpoint"):
-            raise ValueError(f"kind {self.kind!r} is not one of scratch, imagenet, checkpoint")
+        if self.kind not in (known := ("scratch", "imagenet", "shipped", "checkpoint")):
+            raise ValueError(f"kind {self.kind!r} is not one of {', '.join(known)}")
         if self.kind == "checkpoint" and self.path is None:
             raise ValueError("kind 'checkpoint' needs a path, a safetensors file; path is None")
-        if self.kind == "scratch" and self.path is not None:
-            raise ValueError(f"kind 'scratch' takes no path; path is {self.path}")
+        if self.kind in ("scratch", "shipped") and self.path is not None:
+            raise ValueError(f"kind {self.kind!r} takes no path; path is {self.path}")
 
 
 def backbones(network: nn.Module) -> dict[str, nn.Module]:
@@ -64,9 +65,30 @@ def initialise(network: nn.Module, weights: InitialWeights) -> tuple[str, ...]:
             for name, module in found.items()
             for left in _from_imagenet(module, weights.path)
         )
-    if weights.path is not None:
+    if weights.kind == "shipped":
+        _from_shipped(network)
+    elif weights.path is not None:
         _from_checkpoint(network, weights.path)
     return ()
+
+
+def _from_shipped(network: nn.Module) -> None:
+    (file,) = (file for file in read_manifest()["default"].files if file.file == "lite0.safetensors")
+    path = verified(file)
+    tensors = {name: value.float() for name, value in load_file(path).items()}
+    fitting = [
+        backbone
+        for backbone in backbones(network).values()
+        if {name: value.shape for name, value in backbone.state_dict().items()}.items()
+        == {name: value.shape for name, value in tensors.items()}.items()
+    ]
+    if not fitting:
+        raise WeightsError(
+            f"the shipped {path.name} fits no backbone of {type(network).__name__}; it is the stages of "
+            "timm's tf_efficientnet_lite0; use scratch or imagenet"
+        )
+    for backbone in fitting:
+        backbone.load_state_dict(tensors)
 
 
 def _from_imagenet(backbone: nn.Module, folder: Path | None) -> list[str]:
@@ -106,14 +128,21 @@ def _from_checkpoint(network: nn.Module, path: Path) -> None:
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"checkpoint {path} cannot be read ({error}); name a safetensors file") from error
     wanted = network.state_dict()
-    missing, unknown = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    tensors = {name: value for name, value in tensors.items() if name in wanted or not _of_a_parameter(name)}
+    missing = sorted(name for name in wanted.keys() - tensors.keys() if not _of_a_parameter(name))
+    unknown = sorted(tensors.keys() - wanted.keys())
     if missing or unknown:
         raise WeightsError(
             f"checkpoint {path} is of another configuration: {len(missing)} tensors missing, {len(unknown)} "
             f"unknown, {(missing or unknown)[0]} among them; use the configuration it was trained with"
         )
     _check(tensors, wanted, f"checkpoint {path}", "use the configuration it was trained with")
-    network.load_state_dict(tensors)
+    network.load_state_dict(tensors, strict=False)
+
+
+def _of_a_parameter(name: str) -> bool:
+    """MedIQA's heads of physical parameters come with pre-training and may go with fine-tuning."""
+    return name.startswith("parameter_heads.")
 
 
 def _check(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str, mend: str) -> None:

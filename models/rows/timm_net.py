@@ -90,7 +90,8 @@ class TimmNet(nn.Module):
         if not self.config.grades:
             return Output(score=raw[:, 0])
         logits = raw.unflatten(1, (self.config.heads, self.config.grades))  # (N, heads, grades)
-        return Output(score=distribution(logits) @ self.values, logits=logits)
+        # A sum, as autocast would round a matrix product to three digits.
+        return Output(score=(distribution(logits) * self.values).sum(dim=1), logits=logits)
 
 
 PRESETS: Mapping[str, TimmNetConfig] = {

@@ -221,7 +221,7 @@ class Cancelling(nn.Module):
 @pytest.mark.skipif("bf16" not in precision.fast_precisions("cpu"), reason="no bfloat16 on this processor")
 def test_an_answer_that_is_altogether_different_is_refused() -> None:
     torch.manual_seed(0)
-    with pytest.raises(ConversionError, match="OpenVINO answers .* where Cancelling answers"):
+    with pytest.raises(ConversionError, match=r"OpenVINO answers .* where Cancelling answers"):
         accelerate(Cancelling(), engine="openvino", precision="bf16")(torch.rand(3, 3, 16, 16))
 
 

@@ -7,7 +7,7 @@ they say, line styles say too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,20 @@ def bland_altman(predicted: Floats, labels: Floats, stem: Path, *, title: str, u
             )
         axes.set_xlabel(_with_unit("mean of prediction and label", unit))
         axes.set_ylabel(_with_unit("prediction − label", unit))
+        return _write(figure, stem)
+
+
+def curves(
+    x: Sequence[float], lines: Mapping[str, Sequence[float]], stem: Path, *, title: str, along: str
+) -> list[Path]:
+    """Up to three named lines over x (N,); what is NaN leaves a gap. stem: path without suffix."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(title)
+        styles = ((BLUE, "-"), (VERMILION, "--"), (GREEN, ":"))
+        for (name, y), (colour, line) in zip(lines.items(), styles, strict=False):
+            axes.plot(x, y, line, color=colour, linewidth=1.8, label=name.replace("_", " "))
+        axes.set_xlabel(along)
+        axes.legend()
         return _write(figure, stem)
 
 

@@ -1,0 +1,260 @@
+"""`qagate train`: the commands, each a few lines. Other parts of the package add theirs to the group."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from train.calibrate_cli import calibrate
+from train.house_cli import adapt, simulate
+
+if TYPE_CHECKING:
+    from train.labels.sample import Labelled
+    from train.recipe import Recipe
+    from train.run.stages import Outcome
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_HERE = Path("runs")
+
+
+@click.group()
+def train() -> None:
+    """Train a model on the house's own labels, or prepare one without any."""
+
+
+for _command in (calibrate, simulate, adapt):
+    train.add_command(_command)
+
+
+def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every training."""
+    for option in reversed((
+        click.option("--recipe", "name", help="A shipped recipe by name, or a .toml file."),
+        click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe."),
+        click.option("--start", "checkpoint", type=click.Path(path_type=Path, dir_okay=False, exists=True),
+                     help="Weights of a former run to start from."),
+        click.option("--out", type=_FOLDER, help="Run folder, new or empty; default runs/STAGE-RECIPE."),
+        *_machine(),
+        click.option("--leave-out-broken", is_flag=True, help="Go on without what cannot be read."),
+        click.option("--processes", default=0, show_default="one a core", help="That prepare images."),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _machine() -> tuple[Callable[..., Any], ...]:
+    return (
+        click.option("--cache", type=_FOLDER, help="Prepared images; default runs/cache."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
+        click.option("--checkpoint-seconds", default=60.0, show_default=True, help="Between checkpoints."),
+    )
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Errors as one sentence; a Ctrl-C says how to go on."""
+    try:
+        yield
+    except click.ClickException:
+        raise
+    except (ValueError, RuntimeError, OSError) as error:
+        raise click.ClickException(str(error) or type(error).__name__) from error
+    except KeyboardInterrupt:
+        raise click.ClickException(
+            "stopped; `qagate train resume RUN` goes on from the last checkpoint"
+        ) from None
+
+
+@train.command()
+@click.argument("data", nargs=-1, type=click.Path(path_type=Path, exists=True))
+@click.option("--dataset", help="A public data set's layout, such as rad-iqmri; DATA is its folder.")
+@click.option("--labels", type=click.Path(path_type=Path, dir_okay=False, exists=True),
+              help="CSV or JSON of labels; default DATA/labels.csv.")  # fmt: skip
+@click.option("--store", is_flag=True, help="The labels in the gate's database, with the spool's images.")
+@click.option("--splits", type=click.Path(path_type=Path, dir_okay=False, exists=True),
+              help="CSV with columns name and part (train, validation, test); used as given.")  # fmt: skip
+@_common
+@click.pass_context
+def finetune(
+    ctx: click.Context, data: tuple[Path, ...], dataset: str | None, labels: Path | None, store: bool,
+    splits: Path | None, **options: Any,
+) -> None:  # fmt: skip
+    """Train on quality scores: DATA is a folder of DICOM series with labels.csv."""
+    with _errors():
+        from train.data.case import from_samples
+        from train.data.splits import read_parts
+        from train.labels.sample import usable
+
+        recipe, base = _recipe("finetune", options, default="house")
+        if splits is not None:
+            recipe = replace(recipe, folds=replace(recipe.folds, kind="given"))
+        labelled = _labelled(ctx, data, dataset, labels, store)
+        for note in labelled.notes:
+            click.echo(note, err=True)
+        if options["leave_out_broken"]:
+            for problem in labelled.problems:
+                click.echo(f"left out: {problem}", err=True)
+        elif labelled.problems:
+            click.echo("mend these, or leave them out with --leave-out-broken:", err=True)
+            labelled.complete()
+        usable(labelled.samples)
+        cases = from_samples(labelled.samples)
+        cases = cases if splits is None else read_parts(splits, cases)
+        _train(recipe, base, cases, options)
+
+
+def _labelled(
+    ctx: click.Context, data: Sequence[Path], dataset: str | None, labels: Path | None, store: bool
+) -> Labelled:
+    if store:
+        return _from_store(ctx)
+    if len(data) != 1:
+        raise click.UsageError("name one folder of series with its labels.csv, or --store")
+    if dataset is not None:
+        from train.labels.adapters import read
+
+        return read(dataset, data[0])
+    from train.labels.folder import read_folder
+
+    file = labels or data[0] / "labels.csv"
+    if not file.is_file():
+        raise click.UsageError(f"{file} does not exist: name the labels with --labels, or a --dataset")
+    return read_folder(file, data[0])
+
+
+def _from_store(ctx: click.Context) -> Labelled:
+    from qagate import app
+    from qagate.cli import settings_of
+    from qagate.store.labels import Labels
+    from train.labels.stored import read_store
+
+    settings = settings_of(ctx)
+    with app.open_configured_store(settings) as store:
+        return read_store(Labels(store), settings.spool_dir)
+
+
+@train.command()
+@click.argument("archive", nargs=-1, type=click.Path(path_type=Path, exists=True))
+@click.option("--dry-run", is_flag=True, help="Print what was read from each series, and train nothing.")
+@click.option("--json", "as_json", is_flag=True, help="The same, one JSON object a line.")
+@_common
+@click.pass_context
+def pretrain(
+    ctx: click.Context, archive: tuple[Path, ...], dry_run: bool, as_json: bool, **options: Any
+) -> None:
+    """Train on physical parameters that the headers of ARCHIVE tell; default: the gate's spool."""
+    with _errors():
+        from train.data import archive as headers
+
+        recipe, base = _recipe("pretrain", options, default="mediqa-upstream")
+        if not archive:
+            from qagate.cli import settings_of
+
+            archive = (settings_of(ctx).spool_dir,)
+        found, problems = headers.read_archive(archive)
+        for problem in problems:
+            click.echo(problem, err=True)
+        if as_json:
+            click.echo(headers.as_json(found, recipe.parameters))
+        elif dry_run:
+            click.echo(headers.table(found, recipe.parameters).text(), nl=False)
+        if not found:
+            raise click.ClickException("there is no series that can be read; name a folder of DICOM files")
+        if not (dry_run or as_json):
+            parameters, notes = headers.telling(found, recipe.parameters)
+            for note in notes:
+                click.echo(note, err=True)
+            recipe = replace(recipe, parameters=parameters)
+            _train(recipe, base, headers.cases_of(found, parameters), options)
+
+
+@train.command()
+@click.argument("run", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@_machine()[0]
+@_machine()[1]
+@_machine()[2]
+def resume(run: Path, cache: Path | None, device: str, checkpoint_seconds: float) -> None:
+    """Go on with a training that was stopped, from its last checkpoint."""
+    with _errors():
+        from train.run import stages
+        from train.run.team import joined
+
+        with joined(device) as team:
+            outcome = stages.resume(run, cache or _HERE / "cache", team, every_seconds=checkpoint_seconds)
+            if team.leads:
+                _tell(outcome)
+
+
+def _recipe(stage: str, options: dict[str, Any], *, default: str) -> tuple[Recipe, Path]:
+    """The recipe with the command line's changes, and what its paths count from."""
+    from train import recipe_file
+
+    name = options["name"] or default
+    options["name"] = name
+    changes = dict(recipe_file.change(text) for text in options["changes"])
+    recipe = recipe_file.read(name, changes)
+    base = recipe_file.find(name).parent
+    if recipe.stage != stage:
+        raise recipe_file.RecipeError(f"recipe {name} is for `qagate train {recipe.stage}`, not {stage}")
+    if options["checkpoint"] is not None:
+        path = str(options["checkpoint"].resolve())
+        recipe = replace(recipe, start=replace(recipe.start, kind="checkpoint", path=path))
+    return recipe, base
+
+
+def _train(recipe: Recipe, base: Path, cases: Sequence[Any], options: dict[str, Any]) -> None:
+    from train.data.splits import folds_of
+    from train.run import stages
+    from train.run.folder import check_new
+    from train.run.network import configuration
+    from train.run.team import joined
+
+    out = options["out"] or _HERE / f"{recipe.stage}-{Path(options['name']).stem}"
+    cache = options["cache"] or _HERE / "cache"
+    check_new(out)
+    configuration(recipe)
+    folds_of(cases, recipe.folds, recipe.seed)
+    with joined(options["device"]) as team:
+        if team.leads:
+            click.echo(f"preparing {len(cases)} images or series", err=True)
+            _prepare(recipe, cases, cache, options)
+        team.wait()
+        usable, prepared, broken = _prepare(recipe, cases, cache, options)
+        for problem in broken if team.leads else ():
+            click.echo(f"left out: {problem}", err=True)
+        outcome = stages.start(
+            out, recipe, usable, prepared, cache, team, base=base,
+            every_seconds=options["checkpoint_seconds"],
+        )  # fmt: skip
+        if team.leads:
+            _tell(outcome)
+
+
+def _prepare(recipe: Recipe, cases: Sequence[Any], cache: Path, options: dict[str, Any]) -> Any:
+    from train.data.images import prepare_all, processes_for
+    from train.run.progress import counted
+
+    return prepare_all(
+        cases, recipe.preparation, recipe.slices, cache,
+        processes=processes_for(options["processes"]), leave_out_broken=options["leave_out_broken"],
+        progress=counted("prepared"),
+    )  # fmt: skip
+
+
+def _tell(outcome: Outcome) -> None:
+    """The figures that matter, and what to do next."""
+    shown = {
+        name: round(value, 3)
+        for name, value in outcome.figures.items()
+        if "_low" not in name and "_high" not in name
+    }
+    click.echo(json.dumps(shown))
+    click.echo(f"run: {outcome.folder} (figures, plots, splits; history of every fold)")
+    if outcome.weights is not None:
+        click.echo(f"weights: {outcome.weights}")
