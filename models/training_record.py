@@ -34,7 +34,7 @@ def of_run(folder: Path) -> TrainingRecord:
     return TrainingRecord(
         recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
         environment=environment if isinstance(environment, dict) else {},
-        cases=Counter(str(case.get("modality") or "none") for case in cases if isinstance(case, dict))
+        cases=dict(Counter(str(case.get("modality") or "none") for case in cases if isinstance(case, dict)))
         if isinstance(cases, list)
         else {},
     )

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Column, Table
 
 if TYPE_CHECKING:
+    from qagate.comparison import Comparison
     from qagate.gate.promotion import Group, Interval
-    from qagate.stewardship import Comparison, Service
+    from qagate.stewardship import Service
     from qagate.store.baselines import BaselineRow
     from qagate.store.roles import RoleAct
 

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from qagate import parts
+from qagate.comparison import Compared, Comparison, ModelName, compared
 from qagate.config import Settings
-from qagate.label import LabelKind
 from qagate.store.baselines import BaselineRow, Baselines
 from qagate.store.engine import Store, open_store
-from qagate.store.labels import Labels
 from qagate.store.roles import Act, Holder, Load, RoleAct, Roles, Standing
-from qagate.store.shadows import PATIENCE, PairRow, Shadows
+from qagate.store.shadows import PATIENCE, Shadows
+
+_NO_CHALLENGER = "there is no challenger: name a model, or `qagate models shadow NAME`"
 
 
 class PromotionRefused(RuntimeError):
     """A challenger must not become champion; the message holds every reason."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelName:
-    """A model that holds a role."""
-
-    name: str
-    weights_sha256: str  #: "" when its files cannot be found
-    since: datetime | None  #: None: nobody ever acted; it is the settings' model
-    actor: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,14 +38,14 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """Champion and a candidate on the series both scored."""
+class Case:
+    """Everything the store knows for or against a candidate's promotion."""
 
-    champion: ModelName
-    challenger: ModelName
-    groups: tuple[Any, ...]  #: `qagate.gate.promotion.Group`, all series first
-    failed: int  #: series the candidate could not score
-    objections: tuple[str, ...]  #: what speaks against its promotion; none: nothing
+    compared: Compared
+    promoted: bool  #: the candidate is champion already, and held against the champion before it
+    baselines: tuple[BaselineRow, ...]  #: of both models
+    acts: tuple[RoleAct, ...]  #: that concern one of them, the newest first
+    rules: Any  #: `qagate.gate.promotion.PromotionRules`
 
 
 def models(settings: Settings, *, roles: bool) -> list[dict[str, object]]:
@@ -131,7 +120,7 @@ def promote(
             actor=actor,
             reason=reason,
             forced=bool(found.objections),
-            evidence=_evidence(found),
+            evidence=found.evidence(),
             standing=standing,
         )
         return act, found
@@ -163,15 +152,48 @@ def compare(settings: Settings, name: str | None = None) -> Comparison:
         challenger = standing.challenger
         if name is None:
             if challenger is None or challenger.name is None:
-                raise ValueError("there is no challenger: name a model, or `qagate models shadow NAME`")
+                raise ValueError(_NO_CHALLENGER)
             return _compared(settings, store, standing, challenger.name, challenger.weights_sha256)
         return _compared(settings, store, standing, name, _sha256(settings, name))
+
+
+def case(settings: Settings, name: str | None = None) -> Case:
+    """What speaks for and against the challenger, or another model that was challenger once.
+
+    A model that is champion by now is held against the champion before it.
+    """
+    with open_store(settings.store_url) as store:
+        roles, kept = Roles(store), Baselines(store)
+        standing = roles.standing()
+        if name is None:
+            if standing.challenger is None or standing.challenger.name is None:
+                raise ValueError(_NO_CHALLENGER)
+            candidate = _named(standing.challenger)
+        else:
+            candidate = _candidate(name, _sha256(settings, name))
+        champion = _champion(settings, standing)
+        promoted = candidate.weights_sha256 == champion.weights_sha256
+        if promoted:
+            if not standing.former:
+                raise ValueError(
+                    f"{candidate.name} is champion, and was never anything else: name a challenger"
+                )
+            champion = _held(settings, standing.former[0])
+        rules = parts.promotion_rules(settings)
+        both = (champion.weights_sha256, candidate.weights_sha256)
+        return Case(
+            compared=compared(store, champion, candidate, rules),
+            promoted=promoted,
+            baselines=tuple(row for sha256 in both for row in kept.rows(sha256)),
+            acts=tuple(act for act in roles.history() if act.weights_sha256 in both),
+            rules=rules,
+        )
 
 
 def named(settings: Settings, name: str | None = None) -> ModelName:
     """A model by its name; None: the champion. Raises ValueError for one that does not exist."""
     if name is not None:
-        return ModelName(name=name, weights_sha256=_sha256(settings, name), since=None, actor=None)
+        return _candidate(name, _sha256(settings, name))
     with open_store(settings.store_url) as store:
         return _champion(settings, Roles(store).standing())
 
@@ -221,79 +243,25 @@ def service(settings: Settings) -> Service:
 
 
 def _compared(settings: Settings, store: Store, standing: Standing, name: str, sha256: str) -> Comparison:
-    from qagate.gate.promotion import compare as compared
-    from qagate.gate.promotion import objections
-
-    champion, shadows = _champion(settings, standing), Shadows(store)
-    labels = _labels(store)
-    groups = compared([_pair(row, labels) for row in shadows.pairs(champion.weights_sha256, sha256)])
-    _, failed = shadows.counts(sha256)
-    return Comparison(
-        champion=champion,
-        challenger=ModelName(name=name, weights_sha256=sha256, since=None, actor=None),
-        groups=groups,
-        failed=failed,
-        objections=objections(groups, parts.promotion_rules(settings), failed),
-    )
+    champion = _champion(settings, standing)
+    return compared(store, champion, _candidate(name, sha256), parts.promotion_rules(settings)).comparison
 
 
-def _labels(store: Store) -> dict[str, float]:
-    """Series -> mean of its raters' last ratings, as quality."""
-    found: dict[str, list[float]] = defaultdict(list)
-    for stored in Labels(store).latest():
-        label = stored.label
-        if (
-            label.kind is LabelKind.RATING
-            and label.sop_instance_uid is None
-            and label.scale
-            and label.score is not None
-        ):
-            found[label.series_instance_uid].append(label.scale.quality(label.score))
-    return {uid: sum(values) / len(values) for uid, values in found.items()}
-
-
-def _pair(row: PairRow, labels: Mapping[str, float]) -> Any:
-    from qagate.gate.promotion import Pair
-
-    kind = {"CT": "kernel", "MR": "contrast"}.get(row.modality, "type")
-    strength = "" if row.field_strength_t is None else f"{row.field_strength_t:.1f} T"
-    groups = {
-        "scanner": row.station,
-        "modality": row.modality,
-        "region": row.region,
-        kind: row.type,
-        "field strength": strength,
-    }
-    return Pair(
-        champion=row.champion_quality,
-        challenger=row.challenger_quality,
-        champion_verdict=row.champion_verdict,
-        challenger_verdict=row.challenger_verdict,
-        groups={by: value for by, value in groups.items() if value and value != "unknown"},
-        label=labels.get(row.series_instance_uid),
-    )
-
-
-def _evidence(found: Comparison) -> dict[str, Any]:
-    """What the audit keeps of a comparison."""
-    return {
-        "champion": {"name": found.champion.name, "weights_sha256": found.champion.weights_sha256},
-        "groups": [asdict(group) for group in found.groups],
-        "failed": found.failed,
-        "objections": list(found.objections),
-    }
+def _candidate(name: str, sha256: str) -> ModelName:
+    return ModelName(name=name, weights_sha256=sha256, since=None, actor=None)
 
 
 def _champion(settings: Settings, standing: Standing) -> ModelName:
-    holder = standing.champion
+    return _held(settings, standing.champion)
+
+
+def _held(settings: Settings, holder: Holder) -> ModelName:
     name = holder.name or settings.worker.model
-    return ModelName(
-        name=name, weights_sha256=holder.weights_sha256 or _found(settings, name), since=None, actor=None
-    )
+    return _candidate(name, holder.weights_sha256 or _found(settings, name))
 
 
 def _named(holder: Holder) -> ModelName:
-    return ModelName(name=holder.name or "", weights_sha256=holder.weights_sha256, since=None, actor=None)
+    return _candidate(holder.name or "", holder.weights_sha256)
 
 
 def _with_act(model: ModelName, act: RoleAct | None) -> ModelName:

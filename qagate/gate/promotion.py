@@ -100,44 +100,102 @@ def compare(pairs: Sequence[Pair]) -> tuple[Group, ...]:
     return tuple(found)
 
 
-def objections(groups: Sequence[Group], rules: PromotionRules, failed: int = 0) -> tuple[str, ...]:
-    """Why the challenger must not become champion, a sentence each; none: it may.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One rule of `PromotionRules` held against one group."""
+
+    group: str  #: for people
+    rule: str  #: for people, with its limit
+    found: str  #: what the series say, with their number
+    objection: str = ""  #: the sentence against a promotion; "": the rule is met
+
+    @property
+    def met(self) -> bool:
+        """Whether nothing is to be said against a promotion."""
+        return not self.objection
+
+
+def checks(groups: Sequence[Group], rules: PromotionRules, failed: int = 0) -> tuple[Check, ...]:
+    """Every rule that these series can be held against, met or not; groups below min_cases are not judged.
 
     failed: series the challenger could not score though the champion did.
     """
     cases = groups[0].cases if groups else 0
-    if not cases and not failed:
-        return ("nothing was compared: let it run in shadow first (`qagate models shadow`)",)
-    found = [f"it failed on {failed} of {cases + failed} series that the champion scored"] if failed else []
-    if cases < rules.min_cases:
-        found.append(f"both scored only {cases} series; promotion.min_cases asks for {rules.min_cases}")
+    nothing = not cases and not failed
+    few = f"both scored only {cases} series; promotion.min_cases asks for {rules.min_cases}"
+    found = [
+        Check(
+            group="all series",
+            rule="no series that only the champion could score",
+            found=f"{failed} of {cases + failed}",
+            objection=f"it failed on {failed} of {cases + failed} series that the champion scored"
+            if failed
+            else "",
+        ),
+        Check(
+            group="all series",
+            rule=f"at least {rules.min_cases} series compared",
+            found=f"{cases}",
+            objection="nothing was compared: let it run in shadow first (`qagate models shadow`)"
+            if nothing
+            else few
+            if cases < rules.min_cases
+            else "",
+        ),
+    ]
     for group in groups:
         if group.cases >= rules.min_cases:
-            found += _against(group, rules)
+            found += _held(group, rules)
     return tuple(found)
 
 
-def _against(group: Group, rules: PromotionRules) -> list[str]:
+def objections(groups: Sequence[Group], rules: PromotionRules, failed: int = 0) -> tuple[str, ...]:
+    """Why the challenger must not become champion, a sentence each; none: it may. Arguments as `checks`."""
+    return tuple(check.objection for check in checks(groups, rules, failed) if not check.met)
+
+
+def _held(group: Group, rules: PromotionRules) -> list[Check]:
     labelled = group.labelled
     if labelled is None or labelled.cases < rules.min_cases:
-        if group.changed_share > rules.max_changed:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in group.changed.items())
-            return [
-                f"{group.name}: {group.changed_share:.0%} of {group.cases} decisions would change ({kinds}), "
-                f"and {labelled.cases if labelled else 0} ratings do not tell which are right"
-            ]
-        return []
-    found = []
-    if labelled.mae_difference.value > rules.margin:
-        found.append(
-            f"{group.name}: mean absolute error rises from {labelled.champion_mae:.3f} to "
-            f"{labelled.challenger_mae:.3f} on {labelled.cases} rated series"
+        rated = labelled.cases if labelled else 0
+        kinds = ", ".join(f"{count} {kind}" for kind, count in group.changed.items())
+        return [
+            Check(
+                group=group.name,
+                rule=f"at most {rules.max_changed:.0%} of decisions change where ratings are too few",
+                found=f"{group.changed_share:.0%} of {group.cases}",
+                objection=f"{group.name}: {group.changed_share:.0%} of {group.cases} decisions would change "
+                f"({kinds}), and {rated} ratings do not tell which are right"
+                if group.changed_share > rules.max_changed
+                else "",
+            )
+        ]
+    error = (
+        f"from {labelled.champion_mae:.3f} to {labelled.challenger_mae:.3f} on {labelled.cases} rated series"
+    )
+    found = [
+        Check(
+            group=group.name,
+            rule=f"mean absolute error rises by at most {rules.margin:g}",
+            found=error,
+            objection=f"{group.name}: mean absolute error rises {error}"
+            if labelled.mae_difference.value > rules.margin
+            else "",
         )
+    ]
     difference = labelled.srocc_difference
-    if difference is not None and -difference.value > rules.margin:
+    if difference is not None:
+        order = (
+            f"from {labelled.champion_srocc:.3f} to {labelled.challenger_srocc:.3f} "
+            f"on {labelled.cases} rated series"
+        )
         found.append(
-            f"{group.name}: SROCC falls from {labelled.champion_srocc:.3f} to "
-            f"{labelled.challenger_srocc:.3f} on {labelled.cases} rated series"
+            Check(
+                group=group.name,
+                rule=f"SROCC falls by at most {rules.margin:g}",
+                found=order,
+                objection=f"{group.name}: SROCC falls {order}" if -difference.value > rules.margin else "",
+            )
         )
     return found
 

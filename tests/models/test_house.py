@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from models import house, registry
+from models import house, registry, training_record
 from models.inputs import SliceInput
 from models.weights_file import WEIGHTS, WeightsError, read_tensors
 
@@ -48,6 +48,29 @@ def test_heads_of_the_house_are_added_and_used(heads: Path, folder: Path) -> Non
     (row,) = [row for row in registry.table(house=folder) if row.name == "ours-1"]
     assert row.trained and not row.default
     assert "ours-1" not in {row.name for row in registry.table()}
+
+
+def test_the_run_is_told_beside_the_weights(heads: Path, folder: Path) -> None:
+    run = heads.parent
+    (run / "recipe.toml").write_text('stage = "finetune"\n')
+    (run / "environment.json").write_text('{"torch": "2.4", "device": "cpu"}')
+    (run / "cases.json").write_text(
+        '[{"modality": "CT", "name": "Doe/1"}, {"modality": "CT"}, {"modality": null}]'
+    )
+    added = house.add(folder, run, name="ours")
+    record = training_record.kept(folder / added.files[0].file)
+    assert record.recipe == 'stage = "finetune"\n' and record.environment["torch"] == "2.4"
+    assert record.cases == {"CT": 2, "none": 1}
+    assert "Doe" not in "".join(path.read_text() for path in folder.glob("*.json")), (
+        "cases are counted, not named"
+    )
+    bare = heads.rename(run.parent / "bare.safetensors")
+    added = house.add(folder, bare, name="bare")
+    assert training_record.kept(folder / added.files[0].file) == training_record.TrainingRecord()
+    (bare.parent / "environment.json").write_text("{")
+    with pytest.raises(ValueError, match=r"environment\.json is no JSON"):
+        house.add(folder, bare, name="broken")
+    assert not list(folder.glob("broken*"))
 
 
 def test_a_name_is_given_once(heads: Path, folder: Path) -> None:
