@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import click
 
 from qagate import __version__, config, present
 from qagate.cli_models import baselines, models
-from qagate.command import OWN_ERRORS, fail, settings_of
+from qagate.command import OWN_ERRORS, ExtendedGroup, fail, settings_of
 
 
-class _Group(click.Group):
-    """Adds the commands of other packages (entry-point group `qagate.commands`) to our own."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *entry_points(group="qagate.commands").names})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        own = super().get_command(ctx, cmd_name)
-        if own is not None:
-            return own
-        for entry in entry_points(group="qagate.commands", name=cmd_name):
-            command = entry.load()
-            return command if isinstance(command, click.Command) else None
-        return None
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=ExtendedGroup,
+    extensions="qagate.commands",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
     "-c",
     "--config",

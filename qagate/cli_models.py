@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from qagate import present_models as present
-from qagate.command import acting, errors, settings_of, settings_path
+from qagate.command import ExtendedGroup, acting, errors, settings_of, settings_path
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=ExtendedGroup, extensions="qagate.models.commands", invoke_without_command=True)
 @_JSON
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:

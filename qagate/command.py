@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +14,26 @@ import click
 from qagate import config
 
 OWN_ERRORS = (ValueError, RuntimeError, OSError)
+
+
+class ExtendedGroup(click.Group):
+    """A group that other packages add commands to, through an entry-point group."""
+
+    def __init__(self, *args: Any, extensions: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._extensions = extensions
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *entry_points(group=self._extensions).names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        for entry in entry_points(group=self._extensions, name=cmd_name):
+            command = entry.load()
+            return command if isinstance(command, click.Command) else None
+        return None
 
 
 def fail(error: Exception) -> NoReturn:
@@ -52,12 +73,13 @@ def settings_of(ctx: click.Context, *, needed: bool = True) -> config.Settings:
 def acting(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of an act that is kept: who and why."""
     command = click.option("--reason", default="", help="Why; kept with the act.")(command)
-    return click.option("--by", "actor", default=_user, help="Who; default: the user of this machine.")(
+    return click.option("--by", "actor", default=user, help="Who; default: the user of this machine.")(
         command
     )
 
 
-def _user() -> str:
+def user() -> str:
+    """The user name of this machine."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from train.evaluation.correlation import Fit, Floats
+from train.evaluation.significance import Interval
 
 BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"
 SIZE_INCHES = (6.0, 4.5)
@@ -74,10 +75,32 @@ def scatter(
         return _write(figure, stem)
 
 
-def bland_altman(predicted: Floats, labels: Floats, stem: Path, *, title: str, unit: str = "") -> list[Path]:
+def identity(
+    x: Floats, y: Floats, stem: Path, *, title: str, names: tuple[str, str], unit: str = ""
+) -> list[Path]:
+    """y over x (N,), both from 0 to 1, with the line of equal values. stem: path without suffix."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(title)
+        _dots(axes, x, y)
+        axes.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axes.set(xlabel=_with_unit(names[0], unit), ylabel=_with_unit(names[1], unit))
+        return _write(figure, stem)
+
+
+def bland_altman(
+    predicted: Floats,
+    labels: Floats,
+    stem: Path,
+    *,
+    title: str,
+    unit: str = "",
+    names: tuple[str, str] = ("prediction", "label"),
+) -> list[Path]:
     """Differences prediction - label over their means: bias and limits of agreement with 95 % intervals.
 
-    Meaningful only where both are on one scale. stem: path without suffix; its folder exists.
+    Meaningful only where both are on one scale. stem: path without suffix; its folder exists. names: of the
+    two, for the axes.
     """
     mean, difference = (predicted + labels) / 2, predicted - labels
     count = len(difference)
@@ -99,8 +122,8 @@ def bland_altman(predicted: Floats, labels: Floats, stem: Path, *, title: str, u
             axes.annotate(
                 told, (1.02, at), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=GREY
             )
-        axes.set_xlabel(_with_unit("mean of prediction and label", unit))
-        axes.set_ylabel(_with_unit("prediction − label", unit))
+        axes.set_xlabel(_with_unit(f"mean of {names[0]} and {names[1]}", unit))
+        axes.set_ylabel(_with_unit(f"{names[0]} − {names[1]}", unit))
         return _write(figure, stem)
 
 
@@ -115,6 +138,37 @@ def curves(
             axes.plot(x, y, line, color=colour, linewidth=1.8, label=name.replace("_", " "))
         axes.set_xlabel(along)
         axes.legend()
+        return _write(figure, stem)
+
+
+def differences(
+    names: Sequence[str],
+    found: Sequence[Interval],
+    theirs: Sequence[float | None],
+    stem: Path,
+    *,
+    title: str,
+    along: str,
+) -> list[Path]:
+    """A line for each name: a difference with its interval, and below it the paper's where it prints one.
+
+    stem: path without suffix; its folder exists.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(title)
+        figure.set_size_inches(SIZE_INCHES[0] * 1.3, 1.6 + 0.45 * len(names))
+        at = np.arange(len(names), dtype=float)[::-1]
+        axes.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
+        for place, one in zip(at, found, strict=True):
+            axes.plot([one.low, one.high], [place + 0.1] * 2, color=BLUE, linewidth=2)
+        values = [one.value for one in found]
+        axes.plot(values, at + 0.1, "o", color=BLUE, label=f"here, with {found[0].confidence:.0%} interval")
+        told = [(value, place - 0.15) for value, place in zip(theirs, at, strict=True) if value is not None]
+        if told:
+            axes.plot(*zip(*told, strict=True), "D", color=VERMILION, markersize=5, label="the paper")
+        axes.set_yticks(at, labels=names)
+        axes.set_xlabel(along)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
         return _write(figure, stem)
 
 
