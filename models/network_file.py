@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from models.fast.precision import DTYPES, Precision
 from models.networks import NETWORKS
 from models.preparation import Preparation
 from models.weights_file import WeightsError
@@ -43,6 +44,7 @@ class TrainedNetwork:
     module: nn.Module
     preparation: Preparation
     calibration: Calibration
+    precision: Precision = "fp32"  #: the fastest format in which its scores are known to keep their order
 
 
 def save(path: Path, trained: TrainedNetwork) -> None:
@@ -58,6 +60,7 @@ def save(path: Path, trained: TrainedNetwork) -> None:
         "config": TypeAdapter(kind.config).dump_json(trained.config).decode(),
         "preparation": TypeAdapter(Preparation).dump_json(trained.preparation).decode(),
         "calibration": TypeAdapter(Calibration).dump_json(trained.calibration).decode(),
+        "precision": trained.precision,
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in trained.module.state_dict().items()}
     save_file(tensors, path, metadata=metadata)
@@ -90,6 +93,7 @@ def load(path: Path) -> TrainedNetwork:
         config = _read(kind.config, metadata["config"])
         preparation = _read(Preparation, metadata["preparation"])
         calibration = _read(Calibration, metadata["calibration"])
+        precision = _precision(metadata.get("precision", "fp32"))
         module = kind.module(config)
     except (KeyError, ValueError, TypeError) as error:
         raise WeightsError(
@@ -102,6 +106,7 @@ def load(path: Path) -> TrainedNetwork:
         module=module.eval().requires_grad_(False),
         preparation=preparation,
         calibration=calibration,
+        precision=precision,
     )
 
 
@@ -117,6 +122,13 @@ def _read(kind: type[Any], text: str) -> Any:
     if unknown := _unknown(json.loads(text), json.loads(adapter.dump_json(found))):
         raise ValueError(f"unknown key {unknown}")
     return found
+
+
+def _precision(name: str) -> Precision:
+    for known in DTYPES:
+        if name == known:
+            return known
+    raise ValueError(f"precision {name!r} is not one of {', '.join(DTYPES)}")
 
 
 def _unknown(given: Any, understood: Any) -> str | None:

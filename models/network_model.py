@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models import network_file
 from models.fast.engine import accelerate
+from models.fast.precision import Precision, fast_precisions
 from models.inputs import SliceInput, SliceOutput, check
 from models.mediqa import Mediqa
 from models.network_file import Calibration, TrainedNetwork
@@ -33,7 +34,7 @@ class NetworkModel:
         self._vocabulary: PromptVocabulary | None = (
             module.config.vocabulary if isinstance(module, Mediqa) and module.prompts is not None else None
         )
-        self._network = accelerate(module, device=device)
+        self._network = accelerate(module, device=device, precision=_precision(trained, device))
 
     @classmethod
     def from_entry(cls, entry: ModelEntry, *, folder: Path = WEIGHTS, device: str = "cpu") -> Self:
@@ -64,6 +65,11 @@ class NetworkModel:
         if self._vocabulary is None:
             return ()
         return (torch.tensor([_encode(self._vocabulary, item) for item in slices]),)
+
+
+def _precision(trained: TrainedNetwork, device: str) -> Precision:
+    """The format the network was found to bear, where this device multiplies it fast."""
+    return trained.precision if trained.precision in fast_precisions(device) else "fp32"
 
 
 def _encode(vocabulary: PromptVocabulary, item: SliceInput) -> tuple[float, ...]:

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models import network_file, registry
+from models.fast import precision as fast_formats
 from models.inputs import SliceInput
 from models.maniqa import Maniqa, ManiqaConfig
 from models.mediqa import Mediqa, MediqaConfig
@@ -239,3 +240,21 @@ def test_preparation_resizes_and_refuses_nonsense() -> None:
     ):
         with pytest.raises(ValueError, match=r"side 0|ct_window_hu|mr_percentiles"):
             Preparation(**values)  # type: ignore[arg-type]
+
+
+def test_a_format_it_was_not_tried_in_is_not_used(
+    shelf: Shelf, tiny_mediqa: tuple[MediqaConfig, Mediqa], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast_formats, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    for told in ("fp32", "bf16"):
+        path = shelf.put("mediqa", *tiny_mediqa, precision=told)
+        assert network_file.load(path).precision == told
+        assert shelf.load()._network.precision == told
+
+
+def test_a_format_that_does_not_exist_is_refused(
+    shelf: Shelf, tiny_mediqa: tuple[MediqaConfig, Mediqa]
+) -> None:
+    path = shelf.put("mediqa", *tiny_mediqa, precision="fp8")
+    with pytest.raises(WeightsError, match="precision 'fp8' is not one of fp32, bf16, fp16"):
+        network_file.load(path)

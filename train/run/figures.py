@@ -13,6 +13,7 @@ from train.data.case import QUALITY, Case
 from train.evaluation import correlation
 from train.evaluation.estimates import POOLED, RAW
 from train.evaluation.report import evaluate
+from train.evaluation.significance import RESAMPLES
 from train.recipe import Recipe
 from train.run.predict import Prediction
 
@@ -20,22 +21,28 @@ Rows = Sequence[tuple[str, Prediction, Prediction | None]]
 _NAMES = ("PLCC", "SROCC", "KROCC", "RMSE")
 
 
-def judge(rows: Rows, cases: Sequence[Case], recipe: Recipe, folder: Path) -> dict[str, float]:
+def judge(
+    rows: Rows, cases: Sequence[Case], recipe: Recipe, folder: Path, *, resamples: int = RESAMPLES
+) -> dict[str, float]:
     """Tables and plots of each task into the folder; name -> figure of the held-out predictions.
 
     Predictions and labels are put on 0..1, the labels' range. Figures of an earlier call are replaced.
+    resamples: draws behind each interval.
     """
     found: dict[str, float] = {}
     for task in sorted({one.task for _, one, _ in rows}):
         some = [row for row in rows if row[1].task == task]
         prefix = "" if task == QUALITY else f"{task}_"
         found |= {
-            f"{prefix}{name}": value for name, value in _judged(some, cases, recipe, folder / task).items()
+            f"{prefix}{name}": value
+            for name, value in _judged(some, cases, recipe, folder / task, resamples).items()
         }
     return found
 
 
-def _judged(rows: Rows, cases: Sequence[Case], recipe: Recipe, folder: Path) -> dict[str, float]:
+def _judged(
+    rows: Rows, cases: Sequence[Case], recipe: Recipe, folder: Path, resamples: int
+) -> dict[str, float]:
     labels = np.array([cases[one.case].targets[one.task] for _, one, _ in rows])
     predicted = np.array([one.quality for _, one, _ in rows])
     folds = [fold for fold, _, _ in rows]
@@ -49,6 +56,7 @@ def _judged(rows: Rows, cases: Sequence[Case], recipe: Recipe, folder: Path) -> 
         folds=folds if len(set(folds)) > 1 else None,
         grades=grades,
         grade_step=1.0 if grades is None else 1 / (grades.shape[1] - 1),
+        resamples=resamples,
         seed=recipe.seed,
     )
     folder.mkdir(parents=True, exist_ok=True)

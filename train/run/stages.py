@@ -18,6 +18,7 @@ from train.data.images import Images, Prepared
 from train.data.splits import folds_of
 from train.disk import full_disk_named, write_atomically
 from train.evaluation.folds import Fold
+from train.evaluation.significance import RESAMPLES
 from train.initial_weights import InitialWeights, initialise
 from train.recipe import Recipe, Start
 from train.run import folder as files
@@ -25,6 +26,7 @@ from train.run import logs, loop
 from train.run.figures import calibrate, judge
 from train.run.losses import check_grades
 from train.run.network import Asked, build, configuration
+from train.run.precision import precision_of
 from train.run.predict import Prediction
 from train.run.progress import Course, course
 from train.run.team import Team
@@ -52,11 +54,13 @@ def start(
     *,
     base: Path | None = None,
     every_seconds: float = loop.CHECKPOINT_SECONDS,
+    resamples: int = RESAMPLES,
 ) -> Outcome:
     """Check everything that can be checked, write the folder, train.
 
-    base: what relative paths of the recipe count from. Raises UnusableLabels, RecipeError, WeightsError,
-    NoSpaceError before the first step; NoSpaceError also later, and then the folder can be resumed.
+    base: what relative paths of the recipe count from. resamples: of the figures' intervals.
+    Raises UnusableLabels, RecipeError, WeightsError, NoSpaceError before the first step; NoSpaceError also
+    later, and then the folder can be resumed.
     """
     files.check_new(folder)
     folds = folds_of(cases, recipe.folds, recipe.seed)
@@ -74,11 +78,16 @@ def start(
         kept = replace(recipe, start=replace(recipe.start, path=Path(recipe.start.path).name))
         files.begin(folder, kept, cases, prepared, folds, files.environment(team.device, team.size))
     team.wait()
-    return resume(folder, cache, team, every_seconds=every_seconds)
+    return resume(folder, cache, team, every_seconds=every_seconds, resamples=resamples)
 
 
 def resume(
-    folder: Path, cache: Path, team: Team, *, every_seconds: float = loop.CHECKPOINT_SECONDS
+    folder: Path,
+    cache: Path,
+    team: Team,
+    *,
+    every_seconds: float = loop.CHECKPOINT_SECONDS,
+    resamples: int = RESAMPLES,
 ) -> Outcome:
     """Do what is left of a run; nothing where it is done. Raises RunFolderError, and what `start` does."""
     recipe, cases, prepared, folds = files.open_run(folder)
@@ -90,7 +99,7 @@ def resume(
     if team.leads:
         with full_disk_named("the figures"):
             files.write_predictions(folder / files.PREDICTIONS, rows, cases)
-            figures = judge(rows, cases, recipe, folder / "figures")
+            figures = judge(rows, cases, recipe, folder / "figures", resamples=resamples)
         write_atomically(folder / files.FIGURES, json.dumps(figures, indent=1) + "\n")
     team.wait()
     return Outcome(folder=folder, figures=figures, weights=weights)
@@ -187,6 +196,9 @@ class _Run:
             module=module,
             preparation=preparation,
             calibration=calibrate(rows, self.cases),
+            precision=precision_of(
+                Asked(module.cpu(), self.recipe), self.images, self.recipe.augmentation.crop
+            ),
         )
         part = self.folder / f".{files.WEIGHTS}.part"
         with full_disk_named(files.WEIGHTS):
