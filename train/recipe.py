@@ -77,7 +77,8 @@ class OptimiserRecipe:
 
     name: Literal["adam", "nadam", "adamw"] = "adam"  #: of the method
     learning_rate: float = 1e-4  #: at its highest
-    weight_decay: float = 0.0  #: added to the gradient by adam and nadam, decoupled in adamw
+    #: Added to the gradient by adam and nadam; decoupled, and of matrices only, in adamw.
+    weight_decay: float = 0.0
     clip: float = 0.0  #: largest norm of the gradient; 0: any
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -268,7 +269,14 @@ def _copied(module: nn.Module) -> dict[str, Tensor]:
 def _optimiser(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     kinds = {"adam": torch.optim.Adam, "nadam": torch.optim.NAdam, "adamw": torch.optim.AdamW}
     told = recipe.optimiser
-    return kinds[told.name](parameters, lr=told.learning_rate, weight_decay=told.weight_decay)
+    groups: list[dict[str, Any]] = [{"params": parameters}]
+    if told.name == "adamw":  # decay would pull every prediction towards 0 through the biases
+        groups = [
+            {"params": [one for one in parameters if one.ndim > 1]},
+            {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
+        ]
+    groups = [group for group in groups if group["params"]]
+    return kinds[told.name](groups, lr=told.learning_rate, weight_decay=told.weight_decay)
 
 
 def _precision(recipe: Recipe, device: torch.device) -> torch.dtype | None:
