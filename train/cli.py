@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from train.ablate.cli import ablate
 from train.calibrate_cli import calibrate
+from train.data_options import FOLDER, RUNS, data_options, errors, labelled_cases
 from train.house_cli import adapt, simulate
 
 if TYPE_CHECKING:
-    from train.labels.sample import Labelled
     from train.recipe import Recipe
     from train.run.stages import Outcome
-
-_FOLDER = click.Path(path_type=Path, file_okay=False)
-_HERE = Path("runs")
 
 
 @click.group()
@@ -28,7 +25,7 @@ def train() -> None:
     """Train a model on the house's own labels, or prepare one without any."""
 
 
-for _command in (calibrate, simulate, adapt):
+for _command in (calibrate, simulate, adapt, ablate):
     train.add_command(_command)
 
 
@@ -39,7 +36,7 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe."),
         click.option("--start", "checkpoint", type=click.Path(path_type=Path, dir_okay=False, exists=True),
                      help="Weights of a former run to start from."),
-        click.option("--out", type=_FOLDER, help="Run folder, new or empty; default runs/STAGE-RECIPE."),
+        click.option("--out", type=FOLDER, help="Run folder, new or empty; default runs/STAGE-RECIPE."),
         *_machine(),
         click.option("--leave-out-broken", is_flag=True, help="Go on without what cannot be read."),
         click.option("--processes", default=0, show_default="one a core", help="That prepare images."),
@@ -50,35 +47,14 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _machine() -> tuple[Callable[..., Any], ...]:
     return (
-        click.option("--cache", type=_FOLDER, help="Prepared images; default runs/cache."),
+        click.option("--cache", type=FOLDER, help="Prepared images; default runs/cache."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
         click.option("--checkpoint-seconds", default=60.0, show_default=True, help="Between checkpoints."),
     )
 
 
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Errors as one sentence; a Ctrl-C says how to go on."""
-    try:
-        yield
-    except click.ClickException:
-        raise
-    except (ValueError, RuntimeError, OSError) as error:
-        raise click.ClickException(str(error) or type(error).__name__) from error
-    except KeyboardInterrupt:
-        raise click.ClickException(
-            "stopped; `qagate train resume RUN` goes on from the last checkpoint"
-        ) from None
-
-
 @train.command()
-@click.argument("data", nargs=-1, type=click.Path(path_type=Path, exists=True))
-@click.option("--dataset", help="A public data set's layout, such as rad-iqmri; DATA is its folder.")
-@click.option("--labels", type=click.Path(path_type=Path, dir_okay=False, exists=True),
-              help="CSV or JSON of labels; default DATA/labels.csv.")  # fmt: skip
-@click.option("--store", is_flag=True, help="The labels in the gate's database, with the spool's images.")
-@click.option("--splits", type=click.Path(path_type=Path, dir_okay=False, exists=True),
-              help="CSV with columns name and part (train, validation, test); used as given.")  # fmt: skip
+@data_options
 @_common
 @click.pass_context
 def finetune(
@@ -86,57 +62,12 @@ def finetune(
     splits: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Train on quality scores: DATA is a folder of DICOM series with labels.csv."""
-    with _errors():
-        from train.data.case import from_samples
-        from train.data.splits import read_parts
-        from train.labels.sample import usable
-
+    with errors():
         recipe, base = _recipe("finetune", options, default="house")
         if splits is not None:
             recipe = replace(recipe, folds=replace(recipe.folds, kind="given"))
-        labelled = _labelled(ctx, data, dataset, labels, store)
-        for note in labelled.notes:
-            click.echo(note, err=True)
-        if options["leave_out_broken"]:
-            for problem in labelled.problems:
-                click.echo(f"left out: {problem}", err=True)
-        elif labelled.problems:
-            click.echo("mend these, or leave them out with --leave-out-broken:", err=True)
-            labelled.complete()
-        usable(labelled.samples)
-        cases = from_samples(labelled.samples)
-        cases = cases if splits is None else read_parts(splits, cases)
+        cases = labelled_cases(ctx, data, dataset, labels, store, splits, options["leave_out_broken"])
         _train(recipe, base, cases, options)
-
-
-def _labelled(
-    ctx: click.Context, data: Sequence[Path], dataset: str | None, labels: Path | None, store: bool
-) -> Labelled:
-    if store:
-        return _from_store(ctx)
-    if len(data) != 1:
-        raise click.UsageError("name one folder of series with its labels.csv, or --store")
-    if dataset is not None:
-        from train.labels.adapters import read
-
-        return read(dataset, data[0])
-    from train.labels.folder import read_folder
-
-    file = labels or data[0] / "labels.csv"
-    if not file.is_file():
-        raise click.UsageError(f"{file} does not exist: name the labels with --labels, or a --dataset")
-    return read_folder(file, data[0])
-
-
-def _from_store(ctx: click.Context) -> Labelled:
-    from qagate import app
-    from qagate.cli import settings_of
-    from qagate.store.labels import Labels
-    from train.labels.stored import read_store
-
-    settings = settings_of(ctx)
-    with app.open_configured_store(settings) as store:
-        return read_store(Labels(store), settings.spool_dir)
 
 
 @train.command()
@@ -149,7 +80,7 @@ def pretrain(
     ctx: click.Context, archive: tuple[Path, ...], dry_run: bool, as_json: bool, **options: Any
 ) -> None:
     """Train on physical parameters that the headers of ARCHIVE tell; default: the gate's spool."""
-    with _errors():
+    with errors():
         from train.data import archive as headers
 
         recipe, base = _recipe("pretrain", options, default="mediqa-upstream")
@@ -181,12 +112,12 @@ def pretrain(
 @_machine()[2]
 def resume(run: Path, cache: Path | None, device: str, checkpoint_seconds: float) -> None:
     """Go on with a training that was stopped, from its last checkpoint."""
-    with _errors():
+    with errors():
         from train.run import stages
         from train.run.team import joined
 
         with joined(device) as team:
-            outcome = stages.resume(run, cache or _HERE / "cache", team, every_seconds=checkpoint_seconds)
+            outcome = stages.resume(run, cache or RUNS / "cache", team, every_seconds=checkpoint_seconds)
             if team.leads:
                 _tell(outcome)
 
@@ -215,8 +146,8 @@ def _train(recipe: Recipe, base: Path, cases: Sequence[Any], options: dict[str, 
     from train.run.network import configuration
     from train.run.team import joined
 
-    out = options["out"] or _HERE / f"{recipe.stage}-{Path(options['name']).stem}"
-    cache = options["cache"] or _HERE / "cache"
+    out = options["out"] or RUNS / f"{recipe.stage}-{Path(options['name']).stem}"
+    cache = options["cache"] or RUNS / "cache"
     check_new(out)
     configuration(recipe)
     folds_of(cases, recipe.folds, recipe.seed)

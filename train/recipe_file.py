@@ -37,7 +37,7 @@ def find(name: str) -> Path:
             raise RecipeError(f"recipe {name} does not exist; shipped are {', '.join(names())}")
         return path
     if name not in names():
-        raise RecipeError(f"there is no recipe {name!r}{_nearest(name, names())}; name one of "
+        raise RecipeError(f"there is no recipe {name!r}{nearest(name, names())}; name one of "
                           f"{', '.join(names())}, or a .toml file")  # fmt: skip
     return RECIPES / f"{name}.toml"
 
@@ -85,7 +85,7 @@ def check_keys(values: Mapping[str, object], kind: type[Any], source: str, above
     hints = get_type_hints(kind)
     for key, value in values.items():
         if key not in hints:
-            near = _nearest(key, hints, above)
+            near = nearest(key, hints, above)
             raise RecipeError(f"{source}: there is no key {above}{key}{near}; there are {', '.join(hints)}")
         inner = _dataclass_of(hints[key])
         if inner is not None and isinstance(value, Mapping):
@@ -99,7 +99,8 @@ def _dataclass_of(hint: Any) -> type[Any] | None:
     return hint if isinstance(hint, type) and dataclasses.is_dataclass(hint) else None
 
 
-def _nearest(key: str, known: Any, above: str = "") -> str:
+def nearest(key: str, known: Any, above: str = "") -> str:
+    """The known name that is most like the key, for the end of a message, or nothing."""
     found = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
     return f" (closest: {above}{found[0]})" if found else ""
 

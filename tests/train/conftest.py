@@ -36,6 +36,31 @@ TINY_MANIQA = {
     "swin_layers": 1, "score_activation": "softplus",
 }  # fmt: skip
 
+TINY_TABLE = """
+title = "tiny"
+recipe = "miqanet"
+full = "both"
+
+[changes]
+"network.name" = "cnniqa"
+"network.variant" = "paper"
+"network.config" = { filters = 6, widths = [8, 8] }
+"start.kind" = "scratch"
+"preparation.side" = 32
+"epochs" = 2
+"folds.k" = 2
+"folds.validation" = 0.0
+
+[[rows]]
+name = "less / one"
+paper = { srocc = 0.8, plcc = 0.9 }
+changes = { "network.config.widths" = [4, 4] }
+
+[[rows]]
+name = "both"
+paper = { srocc = 0.9, plcc = 0.8 }
+"""
+
 
 def pictures(folder: Path, count: int, units: int = 6) -> list[Case]:
     """Noisy discs, labelled by how little noise they have; several of each unit."""
@@ -133,6 +158,22 @@ def toml(tmp_path: Path) -> Callable[[Recipe], Path]:
     def write(recipe: Recipe) -> Path:
         path = tmp_path / "tiny.toml"
         path.write_text(to_toml(recipe))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def tiny_table(tmp_path: Path) -> Callable[..., Path]:
+    """Write an ablation of two rows, with parts of its text replaced."""
+
+    def write(*changes: tuple[str, str]) -> Path:
+        text = TINY_TABLE
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / "tiny.toml"
+        path.write_text(text)
         return path
 
     return write

@@ -152,21 +152,20 @@ def test_resuming_after_any_checkpoint_gives_the_same_weights(
 
 KILLED = """
 import sys
-from functools import partial
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from conftest import pictures, tiny_recipe
 from train.data.images import prepare_all
-from train.run import figures, stages
+from train.run import stages
 from train.run.team import Team
-figures.evaluate = partial(figures.evaluate, resamples=9)
 folder, name = Path(sys.argv[1]), sys.argv[2]
 cache, recipe = folder / "cache", tiny_recipe(epochs=12)
 cases, prepared, _ = prepare_all(pictures(folder / "pictures", 18), recipe.preparation, 7, cache)
 if (folder / name).exists():
-    stages.resume(folder / name, cache, Team(), every_seconds=0)
+    stages.resume(folder / name, cache, Team(), every_seconds=0, resamples=9)
 else:
-    stages.start(folder / name, recipe, cases, prepared, cache, Team(), every_seconds=0)
+    stages.start(folder / name, recipe, cases, prepared, cache, Team(), every_seconds=0,
+                 resamples=9)
 """
 
 

@@ -7,7 +7,6 @@ import json
 import shutil
 import socket
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,8 @@ PATIENT = "SECRET-PATIENT-7"
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "evaluate", partial(figures.evaluate, resamples=9))
+    evaluate = figures.evaluate
+    monkeypatch.setattr(figures, "evaluate", lambda *a, **k: evaluate(*a, **k | {"resamples": 9}))
 
 
 def write_series(folder: Path, number: int, *, quality: float, patient: str, **tags: object) -> str:
