@@ -1,8 +1,8 @@
 """Adapt the default model to a house without labels: its own accepted series, degraded, teach new heads.
 
-The backbone stays; the head of each modality with patients enough is moved towards the house's series, the
-less the fewer they are. What comes out is a challenger like any other: it is compared and promoted, never
-switched on by itself.
+The backbone stays; the head of each modality with patients enough is fitted as if the house's series had been
+among those it was trained on. What comes out is a challenger like any other: it is compared and promoted,
+never switched on by itself.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from models.default import Head, read_heads
 from models.weights_file import WEIGHTS
 from train.dataset import Recipe, Samples, build_references
 from train.evaluation.ladders import Figures, figures
-from train.fit import SEEN_FROM, HeldOut, calibrate, labels, sample_weights, seen_as
+from train.fit import SEEN_FROM, HeldOut, balance, calibrate, labels, sample_weights, seen_as
+from train.prior import Prior, update
 from train.references import Reference
-from train.ridge import fit, standardise
+from train.ridge import standardise
 
 Floats = npt.NDArray[np.float64]
 
 FEWEST_SUBJECTS = 3  #: of one modality; with fewer nothing can be held out
+FOLDS = 10  #: parts the subjects are held out in; one each where they are fewer
+IMAGES = 3500.0  #: images the shipped heads were fitted on, about; a third or thrice of it changes little
 _PARTS = ("mean", "scale", "weight", "bias", "calibration", "ood_axes", "ood_scale")
 
 
@@ -72,11 +75,11 @@ def _fit(samples: Samples, recipe: Recipe, old: Head) -> Adapted:
     label = labels(samples)
     held_out = _leave_subjects_out(samples, label, recipe.ridge, old)
     plain = samples.copy == 0
-    before = _standardised(samples, old) @ old.weight[:, 0] + old.bias[0]
-    moved = _moved(old, samples, label, recipe.ridge)
+    before = scores(samples, old)
+    new = moved(old, samples, label, recipe.ridge)
     limit = max(1.0, 1.1 * float(np.quantile(held_out.strangeness, 0.999)))
     head = replace(
-        moved,
+        new,
         calibration=np.array(calibrate(samples, held_out, old.types), dtype=np.float32),
         ood_scale=np.append(old.ood_scale[:-1], old.ood_scale[-1] * limit).astype(np.float32),
     )
@@ -93,31 +96,49 @@ def _standardised(samples: Samples, head: Head) -> Floats:
     return standardise(samples.features, head.mean.astype(np.float64), head.scale.astype(np.float64))
 
 
-def _moved(old: Head, samples: Samples, label: Floats, ridge: float) -> Head:
-    """The old head plus a ridge fit of what it leaves unexplained: little data moves it little."""
+def scores(samples: Samples, head: Head) -> Floats:
+    """(N,) what a head says of samples."""
+    return np.asarray(_standardised(samples, head) @ head.weight[:, 0] + head.bias[0])
+
+
+def moved(old: Head, samples: Samples, label: Floats, ridge: float, images: float = IMAGES) -> Head:
+    """The old head as it would be had these samples been among its own; calibration and limit stay.
+
+    ridge: the penalty it was fitted with. images: how many it was fitted on. See `train.prior`.
+    """
     z = _standardised(samples, old)
+    prior = Prior(
+        axes=old.ood_axes.astype(np.float64),
+        along=old.ood_scale[:-2].astype(np.float64),
+        off=float(old.ood_scale[-2]),
+        images=images,
+        ridge=ridge,
+    )
     weights = sample_weights(samples)
-    wanted = [(np.ones(len(samples), bool), label[:, None], slice(0, 1))]
     told = (samples.artefact == "none") | (samples.severity >= SEEN_FROM)
     kinds = (seen_as(samples)[told, None] == np.array(old.types)[None, :]).astype(np.float64)
-    wanted.append((told, kinds, slice(1, None)))
     weight, bias = old.weight.astype(np.float64), old.bias.astype(np.float64)
-    for rows, targets, columns in wanted:
+    for rows, targets, of, columns in (
+        (np.ones(len(samples), bool), label[:, None], weights, slice(0, 1)),
+        (told, kinds, weights[told] * balance(kinds), slice(1, None)),
+    ):
         left = targets - (z[rows] @ weight[:, columns] + bias[columns])
-        more = fit(z[rows].astype(np.float32), left, weights[rows], ridge)
-        step = more.weight / more.scale[:, None]
-        weight[:, columns] += step
-        bias[columns] += more.bias - more.mean @ step
+        more, shift = update(z[rows], left, of, prior)
+        weight[:, columns] += more
+        bias[columns] += shift
     return replace(old, weight=weight.astype(np.float32), bias=bias.astype(np.float32))
 
 
 def _leave_subjects_out(samples: Samples, label: Floats, ridge: float, old: Head) -> HeldOut:
     score, kinds = np.zeros(len(samples)), np.zeros((len(samples), len(old.types)))
     z = _standardised(samples, old)
-    for subject in np.unique(samples.subject):
-        out = samples.subject == subject
-        moved = _moved(old, samples.where(~out), label[~out], ridge)
-        targets = z[out] @ moved.weight + moved.bias
+    part = np.unique(samples.subject, return_inverse=True)[1] % FOLDS
+    for fold in range(FOLDS):
+        out = part == fold
+        if not out.any():
+            continue
+        head = moved(old, samples.where(~out), label[~out], ridge)
+        targets = z[out] @ head.weight + head.bias
         score[out], kinds[out] = targets[:, 0], targets[:, 1:]
     strange = old.strangeness(z.astype(np.float32)).astype(np.float64)
     return HeldOut(score=score, kinds=kinds, strangeness=strange)

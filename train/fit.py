@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -61,8 +61,13 @@ def fit_heads(samples: Samples, label: Floats, ridge: float, types: Sequence[str
     kinds = seen_as(samples)
     told = (samples.artefact == "none") | (samples.severity >= SEEN_FROM)
     one_hot = (kinds[told, None] == np.array(types)[None, :]).astype(np.float64)
-    balance = weights[told] * (one_hot / one_hot.sum(axis=0)).sum(axis=1)
-    return Fitted(score=score, kind=fit(samples.features[told], one_hot, balance, ridge), types=tuple(types))
+    kind = fit(samples.features[told], one_hot, weights[told] * balance(one_hot), ridge)
+    return Fitted(score=score, kind=kind, types=tuple(types))
+
+
+def balance(one_hot: Floats) -> Floats:
+    """(N,) weights that let each of the types (N, T) count the same; types nobody has count nothing."""
+    return np.asarray((one_hot / np.maximum(one_hot.sum(axis=0), 1)).sum(axis=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,11 +149,8 @@ def _cross_entropy(logits: Floats, wanted: npt.NDArray[np.int_]) -> float:
     return float(-np.average(chosen, weights=1 / counts))
 
 
-def final_head(samples: Samples, label: Floats, ridge: float, held_out: HeldOut, margin: float) -> Head:
-    """The head fitted on every subject, calibrated on the held-out predictions.
-
-    margin: the limit of the out-of-distribution distance, as a multiple of the largest held-out distance.
-    """
+def head_of(samples: Samples, label: Floats, ridge: float) -> Head:
+    """The head fitted on every subject; neither calibrated nor with a limit of strangeness yet."""
     types = type_names(samples)
     heads = fit_heads(samples, label, ridge, types)
     # The types' weights are rewritten for the score's standardisation, which both then share; the
@@ -157,7 +159,6 @@ def final_head(samples: Samples, label: Floats, ridge: float, held_out: HeldOut,
     shift = (heads.score.mean - heads.kind.mean) / heads.kind.scale
     kind_bias = heads.kind.bias + shift @ heads.kind.weight
     axes, scale = distribution(samples.features, heads.score)
-    limit = margin * float(np.quantile(held_out.strangeness, 0.999))
     f32 = np.float32
     return Head(
         types=types,
@@ -165,7 +166,21 @@ def final_head(samples: Samples, label: Floats, ridge: float, held_out: HeldOut,
         scale=heads.score.scale.astype(f32),
         weight=np.hstack([heads.score.weight, heads.kind.weight * ratio[:, None]]).astype(f32),
         bias=np.concatenate([heads.score.bias, kind_bias]).astype(f32),
-        calibration=np.array(calibrate(samples, held_out), dtype=f32),
+        calibration=np.array([0.5, 1.0, 1.0], dtype=f32),
         ood_axes=axes.astype(f32),
-        ood_scale=np.append(scale, limit).astype(f32),
+        ood_scale=np.append(scale, np.inf).astype(f32),
+    )
+
+
+def final_head(samples: Samples, label: Floats, ridge: float, held_out: HeldOut, margin: float) -> Head:
+    """The head fitted on every subject, calibrated on the held-out predictions.
+
+    margin: the limit of the out-of-distribution distance, as a multiple of the largest held-out distance.
+    """
+    head = head_of(samples, label, ridge)
+    limit = margin * float(np.quantile(held_out.strangeness, 0.999))
+    return replace(
+        head,
+        calibration=np.array(calibrate(samples, held_out), dtype=np.float32),
+        ood_scale=np.append(head.ood_scale[:-1], limit).astype(np.float32),
     )

@@ -68,12 +68,13 @@ def simulate(
 )
 @click.option("--worst", default=0.1, show_default=True, help="Share of series left out as likely bad.")
 @click.option("--slices", default=2, show_default=True, help="Slices taken of each series.")
-@click.option("--severities", default=_SEVERITIES, show_default=True, callback=_numbers, help="0 to 5.")
+@click.option("--copies", default=1, show_default=True, help="Of each slice, with contrast and size varied.")
+@click.option("--severities", default="1,2,3,4,5", show_default=True, callback=_numbers, help="0 to 5.")
 @click.option("--cache", type=_FOLDER, default=Path("runs/cache"), show_default=True)
 @click.option("--processes", default=1, show_default=True, help="That degrade and measure.")
 @click.pass_context
 def adapt(
-    ctx: click.Context, paths: tuple[Path, ...], out: Path, worst: float, slices: int,
+    ctx: click.Context, paths: tuple[Path, ...], out: Path, worst: float, slices: int, copies: int,
     severities: tuple[float, ...], cache: Path, processes: int,
 ) -> None:  # fmt: skip
     """Fit the default model to the house's own accepted series; PATHS default to the gate's spool.
@@ -98,7 +99,7 @@ def adapt(
         for sentence in chosen.left_out:
             click.echo(f"left out: {sentence}", err=True)
         recipe = Recipe(
-            seed=0, version="house", severities=severities, randomised={"CT": 0, "MR": 0}, ridge=3.0
+            seed=0, version="house", severities=severities, randomised={"CT": copies, "MR": copies}, ridge=3.0
         )
         found = adapting.adapt(
             references(chosen.accepted, slices=slices), recipe, cache, processes=processes,
