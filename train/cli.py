@@ -85,7 +85,7 @@ def pretrain(
 
         recipe, base = _recipe("pretrain", options, default="mediqa-upstream")
         if not archive:
-            from qagate.cli import settings_of
+            from qagate.command import settings_of
 
             archive = (settings_of(ctx).spool_dir,)
         found, problems = headers.read_archive(archive)

@@ -92,7 +92,7 @@ def _labelled(
 
 def _from_store(ctx: click.Context) -> Labelled:
     from qagate import app
-    from qagate.cli import settings_of
+    from qagate.command import settings_of
     from qagate.store.labels import Labels
     from train.labels.stored import read_store
 
