@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,12 +179,23 @@ def _prepare(recipe: Recipe, cases: Sequence[Any], cache: Path, options: dict[st
 
 def _tell(outcome: Outcome) -> None:
     """The figures that matter, and what to do next."""
-    shown = {
-        name: round(value, 3)
-        for name, value in outcome.figures.items()
-        if "_low" not in name and "_high" not in name
-    }
-    click.echo(json.dumps(shown))
+    for name, count in outcome.figures.items():
+        if name.endswith("images"):
+            task = name.removesuffix("images")
+            what = f"{task.rstrip('_')}, " if task else ""
+            shown = ", ".join(_interval(outcome.figures, task, figure) for figure in ("srocc", "plcc"))
+            click.echo(f"{what}{count:.0f} images or series, each held out once: {shown}")
     click.echo(f"run: {outcome.folder} (figures, plots, splits; history of every fold)")
-    if outcome.weights is not None:
-        click.echo(f"weights: {outcome.weights}")
+    if outcome.weights is not None and "images" in outcome.figures:
+        click.echo(f"next: qagate models add {outcome.folder} --name NAME, then models shadow NAME")
+    elif outcome.weights is not None:
+        click.echo(f"next: qagate train finetune FOLDER --start {outcome.weights}")
+
+
+def _interval(figures: Mapping[str, float], task: str, name: str) -> str:
+    key = f"{task}{name}"
+    if key not in figures:
+        return f"{name.upper()} not defined"
+    low, high = figures.get(f"{key}_low"), figures.get(f"{key}_high")
+    interval = "" if low is None or high is None else f" (95 %: {low:.2f} to {high:.2f})"
+    return f"{name.upper()} {figures[key]:.2f}{interval}"

@@ -267,6 +267,15 @@ def test_features_computed_once_train_as_those_computed_each_time(
         assert torch.allclose(value, slow.last[name], atol=1e-4), name
 
 
+def test_adamw_decays_matrices_only(job: Callable[..., Job], tiny: Callable[..., Recipe]) -> None:
+    recipe = tiny(epochs=1, optimiser=OptimiserRecipe(name="adamw", learning_rate=1e-9, weight_decay=5e7))
+    module, _ = trained(job(recipe))
+    before = dict(build(recipe).named_parameters())
+    for name, value in module.named_parameters():
+        kept = torch.allclose(value, before[name], atol=1e-6)
+        assert kept == (value.ndim == 1 or not bool(before[name].any())), name
+
+
 def test_patience_ends_and_the_best_epoch_is_kept(
     job: Callable[..., Job], tiny: Callable[..., Recipe]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 import shutil
 import socket
 from collections.abc import Callable, Sequence
@@ -97,6 +98,8 @@ def test_a_folder_of_labelled_series_becomes_a_model_the_gate_can_use(
     said = run()
     assert said.exit_code == 0, said.output
     folder = tmp_path / "run"
+    told = r"12 images or series, each held out once: SROCC -?0\.\d\d \(95 %: .* to .*\), PLCC"
+    assert re.search(told, said.output) and f"qagate models add {folder} --name" in said.output
     there = {path.name for path in folder.iterdir()}
     expected = "recipe.toml environment.json cases.json splits.csv predictions.csv figures.json figures "
     assert there >= {*expected.split(), "weights.safetensors", "fold-00", "fold-01", "final"}
@@ -263,6 +266,8 @@ def test_both_stages_follow_each_other(
                    tmp_path / "cache", "--processes", 1)  # fmt: skip
     assert first.exit_code == 0, first.output
     assert "mas is left out: 0 of 8 series tell it" in first.output
+    assert "tesla, 7 images or series, each held out once: SROCC" in first.output
+    assert f"finetune FOLDER --start {tmp_path / 'first' / 'weights.safetensors'}" in first.output
     cases = json.loads((tmp_path / "first" / "cases.json").read_text())
     assert len(cases) == 7
     scanner = {case["name"]: case["scanner"] for case in cases}
