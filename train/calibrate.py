@@ -226,7 +226,11 @@ def _draw_trade_off(points: Sequence[OperatingPoint], chosen: Mapping[str, float
     some = [point for point in points if point.ppv is not None]
     axes.plot(at, [point.alert_rate for point in points], color=GREY, label="alert rate of all series")
     axes.plot(
-        [p.threshold for p in some], [p.ppv for p in some], color=BLUE, ls="--", label="alerts that are right"
+        [p.threshold for p in some],
+        [p.ppv for p in some if p.ppv is not None],
+        color=BLUE,
+        ls="--",
+        label="alerts that are right",
     )
     axes.fill_between(
         [p.threshold for p in some],
@@ -238,7 +242,7 @@ def _draw_trade_off(points: Sequence[OperatingPoint], chosen: Mapping[str, float
     found = [point for point in points if point.sensitivity is not None]
     axes.plot(
         [p.threshold for p in found],
-        [p.sensitivity for p in found],
+        [p.sensitivity for p in found if p.sensitivity is not None],
         color=GREEN,
         ls="-.",
         label="bad series found",

@@ -57,7 +57,7 @@ def _machine() -> tuple[Callable[..., Any], ...]:
 @_common
 @click.pass_context
 def finetune(
-    ctx: click.Context, data: tuple[Path, ...], dataset: str | None, labels: Path | None, store: bool,
+    ctx: click.Context, /, data: tuple[Path, ...], dataset: str | None, labels: Path | None, store: bool,
     splits: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Train on quality scores: DATA is a folder of DICOM series with labels.csv."""
@@ -76,7 +76,7 @@ def finetune(
 @_common
 @click.pass_context
 def pretrain(
-    ctx: click.Context, archive: tuple[Path, ...], dry_run: bool, as_json: bool, **options: Any
+    ctx: click.Context, /, archive: tuple[Path, ...], dry_run: bool, as_json: bool, **options: Any
 ) -> None:
     """Train on physical parameters that the headers of ARCHIVE tell; default: the gate's spool."""
     with errors():

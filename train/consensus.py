@@ -50,13 +50,15 @@ def teach(reference: Array, degraded: Array, modality: str) -> Mapping[str, floa
     box = (slice(None), slice(None))
     if min(rows.stop - rows.start, columns.stop - columns.start) >= 96:
         box = (rows, columns)
-    pair = [torch.from_numpy(np.ascontiguousarray(i[box], dtype=np.float32))[None, None] for i in (x, y)]
+    first, second = (
+        torch.from_numpy(np.ascontiguousarray(i[box], dtype=np.float32))[None, None] for i in (x, y)
+    )
     inside = torch.from_numpy(mask[box])
     return {
-        "gmsd": -_gmsd(*pair, inside),
-        "mcsd": -_mcsd(*pair, inside),
-        "haarpsi": float(piq.haarpsi(*pair, data_range=1.0)),
-        "iw_ssim": _iw_ssim(*pair),
+        "gmsd": -_gmsd(first, second, inside),
+        "mcsd": -_mcsd(first, second, inside),
+        "haarpsi": float(piq.haarpsi(first, second, data_range=1.0)),
+        "iw_ssim": _iw_ssim(first, second),
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_rescale
+from pydicom.pixels.processing import apply_rescale
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from train.simulate import degrade

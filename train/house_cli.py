@@ -118,6 +118,6 @@ def adapt(
 
 
 def _settings(ctx: click.Context, *, needed: bool) -> Settings:
-    from qagate.cli import settings_of
+    from qagate.command import settings_of
 
     return settings_of(ctx, needed=needed)

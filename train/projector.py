@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy import fft, sparse
 
 Array = npt.NDArray[np.float32]
+Real = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Spokes = npt.NDArray[np.complex64]
 
 _WIDTH = 4  # kernel, grid points
@@ -91,11 +92,11 @@ class Projector:
         lines = fft.irfft(spokes, n=self.detectors, axis=1)
         return np.asarray(np.roll(lines, self.size, axis=1), dtype=np.float32)
 
-    def spectrum(self, sinogram: Array) -> Spokes:
+    def spectrum(self, sinogram: Real) -> Spokes:
         """The inverse of `sinogram`."""
         return np.asarray(fft.rfft(np.roll(sinogram, -self.size, axis=1), axis=1), dtype=np.complex64)
 
-    def reconstruct(self, spokes: Spokes, weights: Array | None = None) -> Array:
+    def reconstruct(self, spokes: Spokes, weights: Real | None = None) -> Array:
         """(size, size) filtered back-projection (Ram-Lak).
 
         weights: (views,) share of the half turn each view stands for, summing to 1; None: equal.

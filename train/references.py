@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import nibabel
 import nrrd
@@ -50,7 +51,7 @@ def read_volume(path: Path) -> Array:
     if path.name.endswith(".nrrd"):
         return np.asarray(nrrd.read(str(path))[0], dtype=np.float32)
     if path.name.endswith((".nii", ".nii.gz")):
-        return np.asarray(nibabel.load(path).get_fdata(dtype=np.float32))
+        return np.asarray(cast(Any, nibabel.load(path)).get_fdata(dtype=np.float32))
     raise ReferenceError(f"{path.name} is neither NIfTI nor NRRD")
 
 

@@ -5,6 +5,8 @@ Strengths are relative to the image's own bright level, the 99th percentile.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from scipy import fft, ndimage
@@ -26,7 +28,7 @@ def _shifted(image: Array, rng: Rng) -> Array:
     """The image moved along a random axis by 1/2, 1/3 or 1/4 of the field of view."""
     axis = int(rng.integers(2))
     fraction = int(rng.choice([2, 2, 3, 4]))
-    moved = np.roll(image, image.shape[axis] // fraction, axis)
+    moved: npt.NDArray[Any] = np.roll(image, image.shape[axis] // fraction, axis)
     if fraction > 2:
         moved = (moved + np.roll(image, -(image.shape[axis] // fraction), axis)) / 2
     return np.asarray(moved, dtype=np.float32)
@@ -87,9 +89,8 @@ def motion(image: Array, severity: float, rng: Rng) -> Array:
             continue
         moved = _rigid(image, dy * size, dx * size, turn * size * 0.5 * 256 / max(image.shape))
         spectrum = fft.fftshift(fft.fft2(moved), axes=axis)
-        keep = [slice(None), slice(None)]
-        keep[axis] = chosen  # type: ignore[call-overload]
-        mixed[tuple(keep)] = spectrum[tuple(keep)]
+        keep = (chosen, slice(None)) if axis == 0 else (slice(None), chosen)
+        mixed[keep] = spectrum[keep]
     return np.abs(fft.ifft2(fft.ifftshift(mixed, axes=axis))).astype(np.float32)
 
 

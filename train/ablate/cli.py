@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SEEDS = 5
 
 
-def _show(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+def _show(ctx: click.Context, /, parameter: click.Parameter, value: bool) -> None:
     """Name every table with its rows, and end."""
     if not value or ctx.resilient_parsing:
         return
@@ -73,7 +73,7 @@ def _show(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
 @click.option("--processes", default=0, show_default="one a core", help="That prepare images.")
 @click.pass_context
 def ablate(
-    ctx: click.Context, table: str, data: tuple[Path, ...], dataset: str | None, labels: Path | None,
+    ctx: click.Context, /, table: str, data: tuple[Path, ...], dataset: str | None, labels: Path | None,
     store: bool, splits: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Train every row of a paper's ablation TABLE on DATA, several times, and say what it shows.

@@ -12,7 +12,7 @@ from qagate.label import Scale, check_rater
 from train.labels.schema import Row, parse_scale
 
 
-class _Scale(click.ParamType):
+class _Scale(click.ParamType[Scale]):
     """WORST-BEST."""
 
     name = "worst-best"
@@ -56,7 +56,7 @@ def labels() -> None:
 def import_(ctx: click.Context, file: Path, scale: Scale | None, rater: str | None, check: bool) -> None:
     """Record the labels of a CSV or JSON FILE; all of them or none."""
     from qagate import app
-    from qagate.cli import settings_of
+    from qagate.command import settings_of
     from qagate.store.labels import Labels, UnknownObject
     from train.labels import files, folder
     from train.labels.problems import LabelFileError
@@ -100,7 +100,7 @@ def _unknown(rows: Sequence[Row], uids: Sequence[str]) -> list[str]:
 def export(ctx: click.Context, file: Path, latest: bool, force: bool) -> None:
     """Write every label to FILE, .csv or .json; `import` reads it back."""
     from qagate import app
-    from qagate.cli import settings_of
+    from qagate.command import settings_of
     from qagate.store.labels import Labels
     from train.labels import files
 
@@ -122,7 +122,7 @@ def report(ctx: click.Context, as_json: bool) -> None:
     from rich.console import Console
 
     from qagate import app
-    from qagate.cli import settings_of
+    from qagate.command import settings_of
     from qagate.store.labels import Labels
     from train.labels import show
     from train.labels.report import report as of

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from qagate.assessment import Artefact
 from qagate.label import Label, Scale
@@ -58,7 +59,18 @@ class Labelled:
         return self
 
 
-def units(samples: Sequence[Sample]) -> list[str]:
+class Related(Protocol):
+    """What tells which samples must stay together."""
+
+    @property
+    def group(self) -> str: ...
+    @property
+    def patient(self) -> str: ...
+    @property
+    def study(self) -> str: ...
+
+
+def units(samples: Sequence[Related]) -> list[str]:
     """The name of each sample's unit: samples that share a patient, a study or a reference share it.
 
     No split may part a unit; folds take these names as their groups.

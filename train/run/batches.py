@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import cos, radians, sin
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -140,7 +141,7 @@ class Source:
             for place in places:
                 images = self._images(int(rows.case[place]), int(rows.slice[place]))
                 if changes is not None and recipe is not None and recipe.anything:
-                    images = changes[place](images, recipe)
+                    images = changes[int(place)](images, recipe)
                 tensors.append(images)
             batch = self._series(tensors) if self.asked.series else Batch(images=torch.cat(tensors))
             batch = Batch(
@@ -178,6 +179,8 @@ class Source:
             was_training = module.training
             module.eval()
             images = self.images[case].split(FEATURE_BATCH)
-            self._features[case] = torch.cat([module.features(part.to(self.device)).cpu() for part in images])
+            self._features[case] = torch.cat(
+                [cast(Any, module).features(part.to(self.device)).cpu() for part in images]
+            )
             module.train(was_training)
         return self._features[case]

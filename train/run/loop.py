@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from train.evaluation.correlation import plcc, srocc
 from train.evaluation.folds import Fold
 from train.recipe import Recipe
 from train.run import checkpoint
-from train.run.batches import Ints, Rows, Source, cut, draw, rows_of, seeded
+from train.run.batches import Change, Ints, Rows, Source, cut, draw, rows_of, seeded
 from train.run.checkpoint import State
 from train.run.losses import Criterion
 from train.run.network import Asked, train_mode
@@ -110,7 +110,8 @@ class _Training:
             nullcontext if precision is None else lambda: torch.autocast(team.device.type, dtype=precision)
         )
         self.scaler = torch.amp.GradScaler(team.device.type, enabled=precision is torch.float16)
-        self.state, self.best = State(threads=torch.get_num_threads()), None
+        self.state = State(threads=torch.get_num_threads())
+        self.best: dict[str, Tensor] | None = None
         self.saved = time.monotonic()
 
     def run(self) -> Trained:
@@ -118,7 +119,9 @@ class _Training:
         if path.is_file():
             self._resume(path)
         elif hasattr(self.module, "settle"):
-            self.module.settle(torch.cat([self.source.features(int(n)) for n in sorted(self.job.fold.train)]))
+            cast(Any, self.module).settle(
+                torch.cat([self.source.features(int(n)) for n in sorted(self.job.fold.train)])
+            )
         while not self.state.finished:
             self._epoch()
         return Trained(
@@ -181,7 +184,7 @@ class _Training:
         self.scaler.step(self.optimiser)
         self.scaler.update()
 
-    def _loss(self, rows: Rows, changes: list) -> Tensor:
+    def _loss(self, rows: Rows, changes: Sequence[Change]) -> Tensor:
         """Of a whole batch, through the rows of this process."""
         found = []
         for task in np.unique(rows.task):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -54,8 +54,10 @@ def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     found = dict(values)
     for key, value in changes.items():
         inner = found.get(key)
-        both = isinstance(value, Mapping) and isinstance(inner, Mapping)
-        found[key] = _merged(inner, value) if both else value
+        if isinstance(value, Mapping) and isinstance(inner, Mapping):
+            found[key] = _merged(inner, value)
+        else:
+            found[key] = value
     return found
 
 
@@ -137,7 +139,7 @@ class Asked:
 
     def __call__(self, batch: Batch) -> Output:
         if self.by_features:
-            return self.module.judge(batch.images)
+            return cast(Any, self.module).judge(batch.images)
         if isinstance(self.module, Mediqa):
             return self.module(batch.images, batch.prompts, batch.present, batch.task)
         return self.module(batch.images)

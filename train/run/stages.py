@@ -23,7 +23,7 @@ from train.initial_weights import InitialWeights, initialise
 from train.recipe import Recipe, Start
 from train.run import folder as files
 from train.run import logs, loop
-from train.run.figures import calibrate, judge
+from train.run.figures import Rows, calibrate, judge
 from train.run.losses import check_grades
 from train.run.network import Asked, build, configuration
 from train.run.precision import precision_of
@@ -146,7 +146,8 @@ class _Run:
             assert counts is not None
             beside = None if other is None else loop.predictions(job, module, other, self.team)
             told = loop.predictions(job, module, counts, self.team)
-            rows = [(name, *pair) for pair in zip(told, beside or [None] * len(told), strict=True)]
+            others: Sequence[Prediction | None] = beside or [None] * len(told)
+            rows = [(name, *pair) for pair in zip(told, others, strict=True)]
             if self.team.leads:
                 if not self.recipe.final and len(self.folds) == 1:
                     write_atomically(place / files.WEIGHTS, save(counts))
@@ -158,7 +159,7 @@ class _Run:
             shown.end(self.recipe.epochs, 0)
         return files.read_predictions(done, self.cases)
 
-    def final(self, rows: list, shown: Course) -> Path | None:
+    def final(self, rows: Rows, shown: Course) -> Path | None:
         """The network that is kept, calibrated on what the folds said of cases they did not train on."""
         target = self.folder / files.WEIGHTS
         if target.is_file():
@@ -183,7 +184,7 @@ class _Run:
         self.team.wait()
         return target
 
-    def save(self, module: nn.Module, rows: list, target: Path) -> None:
+    def save(self, module: nn.Module, rows: Rows, target: Path) -> None:
         from models import network_file
         from models.network_file import TrainedNetwork
 
