@@ -12,7 +12,7 @@ from qagate.label import Scale, check_rater
 from train.labels.schema import Row, parse_scale
 
 
-class _Scale(click.ParamType[Scale]):
+class _Scale(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
     """WORST-BEST."""
 
     name = "worst-best"
