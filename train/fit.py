@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize
+from scipy import linalg, optimize
 
 from models.default import Head
 from train.consensus import consensus
-from train.dataset import Samples
+from train.dataset import Samples, Taught
 from train.ridge import Features, Linear, fit, standardise
 from train.simulate import SEEN_AS
 
 Floats = npt.NDArray[np.float64]
 
+PLAIN = Taught()
 SEEN_FROM = 1.5  #: below this severity an artefact's type is not taught: nobody could see it
 QUALITY = (1.0, 0.9, 0.7, 0.4, 0.2, 0.05)  #: what the calibration aims at for severity 0 to 5
 AXES = 48  #: principal axes of the out-of-distribution distance
@@ -55,13 +56,24 @@ class Fitted:
     types: tuple[str, ...]
 
 
-def fit_heads(samples: Samples, label: Floats, ridge: float, types: Sequence[str]) -> Fitted:
-    weights = sample_weights(samples)
-    score = fit(samples.features, label[:, None], weights, ridge)
+def protocols(samples: Samples) -> npt.NDArray[np.str_]:
+    """(N,) name of what stands for one protocol: a volume, or one randomised copy of it."""
+    volumes = (name.partition("/")[0] for name in samples.reference)
+    return np.array([f"{volume} {copy}" for volume, copy in zip(volumes, samples.copy, strict=True)])
+
+
+def fit_heads(
+    samples: Samples, label: Floats, ridge: float, types: Sequence[str], taught: Taught = PLAIN
+) -> Fitted:
+    weights, groups = sample_weights(samples), protocols(samples)
+    score = fit(samples.features, label[:, None], weights, ridge, groups=groups, within=taught.within)
     kinds = seen_as(samples)
     told = (samples.artefact == "none") | (samples.severity >= SEEN_FROM)
     one_hot = (kinds[told, None] == np.array(types)[None, :]).astype(np.float64)
-    kind = fit(samples.features[told], one_hot, weights[told] * balance(one_hot), ridge)
+    kind = fit(
+        samples.features[told], one_hot, weights[told] * balance(one_hot), taught.type_ridge or ridge,
+        groups=groups[told], within=taught.type_within,
+    )  # fmt: skip
     return Fitted(score=score, kind=kind, types=tuple(types))
 
 
@@ -79,7 +91,7 @@ class HeldOut:
     strangeness: Floats  #: (N,) with the limit at 1 unit
 
 
-def leave_subjects_out(samples: Samples, label: Floats, ridge: float) -> HeldOut:
+def leave_subjects_out(samples: Samples, label: Floats, ridge: float, taught: Taught = PLAIN) -> HeldOut:
     """One fold a subject. The labels are those of the whole set: ranks, which no fold can learn from."""
     types = type_names(samples)
     score, kinds, strange = (
@@ -89,7 +101,7 @@ def leave_subjects_out(samples: Samples, label: Floats, ridge: float) -> HeldOut
     )
     for subject in np.unique(samples.subject):
         out = samples.subject == subject
-        heads = fit_heads(samples.where(~out), label[~out], ridge, types)
+        heads = fit_heads(samples.where(~out), label[~out], ridge, types, taught)
         score[out] = heads.score(samples.features[out])[:, 0]
         kinds[out] = heads.kind(samples.features[out])
         axes, scale = distribution(samples.features[~out], heads.score)
@@ -104,9 +116,11 @@ def distribution(features: Features, linear: Linear) -> tuple[Floats, Floats]:
     z = standardise(features, linear.mean, linear.scale)
     z = z[:: max(len(z) // 1500, 1)]
     count = min(AXES, len(z) // 3, z.shape[1])
-    _, values, vectors = np.linalg.svd(z, full_matrices=False)
-    axes = vectors[:count].T
-    along = values[:count] / np.sqrt(len(z))
+    gram = z @ z.T if len(z) <= z.shape[1] else z.T @ z  # far smaller than z's own decomposition
+    squares, vectors = linalg.eigh(gram, subset_by_index=(len(gram) - count, len(gram) - 1))
+    values = np.sqrt(np.maximum(squares[::-1], 1e-12))
+    axes = vectors[:, ::-1] if len(z) > z.shape[1] else z.T @ vectors[:, ::-1] / values
+    along = values / np.sqrt(len(z))
     off = np.square(z).sum(axis=1) - np.square(z @ axes).sum(axis=1)
     return axes, np.append(np.maximum(along, 1e-3), max(float(np.sqrt(max(off.mean(), 0))), 1e-3))
 
@@ -149,10 +163,10 @@ def _cross_entropy(logits: Floats, wanted: npt.NDArray[np.int_]) -> float:
     return float(-np.average(chosen, weights=1 / counts))
 
 
-def head_of(samples: Samples, label: Floats, ridge: float) -> Head:
+def head_of(samples: Samples, label: Floats, ridge: float, taught: Taught = PLAIN) -> Head:
     """The head fitted on every subject; neither calibrated nor with a limit of strangeness yet."""
     types = type_names(samples)
-    heads = fit_heads(samples, label, ridge, types)
+    heads = fit_heads(samples, label, ridge, types, taught)
     # The types' weights are rewritten for the score's standardisation, which both then share; the
     # difference in clipping touches only features beyond CLIP deviations.
     ratio = heads.score.scale / heads.kind.scale
@@ -169,15 +183,18 @@ def head_of(samples: Samples, label: Floats, ridge: float) -> Head:
         calibration=np.array([0.5, 1.0, 1.0], dtype=f32),
         ood_axes=axes.astype(f32),
         ood_scale=np.append(scale, np.inf).astype(f32),
+        foreign=np.zeros(len(heads.score.mean) + 1, f32),
     )
 
 
-def final_head(samples: Samples, label: Floats, ridge: float, held_out: HeldOut, margin: float) -> Head:
+def final_head(
+    samples: Samples, label: Floats, ridge: float, held_out: HeldOut, margin: float, taught: Taught = PLAIN
+) -> Head:
     """The head fitted on every subject, calibrated on the held-out predictions.
 
     margin: the limit of the out-of-distribution distance, as a multiple of the largest held-out distance.
     """
-    head = head_of(samples, label, ridge)
+    head = head_of(samples, label, ridge, taught)
     limit = margin * float(np.quantile(held_out.strangeness, 0.999))
     return replace(
         head,
