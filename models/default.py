@@ -1,4 +1,4 @@
-"""The default model: linear heads per modality on frozen Lite0 and spectral features.
+"""The default model: linear heads per modality on frozen Lite0, spectral and layout features.
 
 Score: predicted consensus of full-reference metrics, 0 (among the worst of the simulated training images) to
 1 (as its clean reference); predictions may pass these ends a little and are cut there. Quality is a logistic
@@ -24,7 +24,9 @@ from models.weights_file import WEIGHTS, Array, ModelEntry, WeightsError, read_t
 
 CLIP = 5.0  #: standardised features are cut here, as in training
 SCORE_RANGE = (0.0, 1.0)
-_PER_MODALITY = ("mean", "scale", "weight", "bias", "calibration", "ood_axes", "ood_scale")
+_FOREIGN = "foreign"  #: absent in heads of version 1, which judge by distance alone
+#: A head's tensors in the file, each under "modality.part".
+PARTS = ("mean", "scale", "weight", "bias", "calibration", "ood_axes", "ood_scale", _FOREIGN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +41,14 @@ class Head:
     calibration: Array  #: (3,): score at quality 1/2, score's spread, sharpness of the type's softmax
     ood_axes: Array  #: (F, K) principal axes of the clipped features
     ood_scale: Array  #: (K + 2,): deviation along each axis, deviation off the axes, the limit
+    foreign: Array  #: (F + 1,): weights and bias of "no slice of this modality", 1 at the limit
 
     def __post_init__(self) -> None:
         features, targets = self.weight.shape
         axes = self.ood_axes.shape[1] if self.ood_axes.ndim == 2 else -1
         wanted = {
             "mean": (features,), "scale": (features,), "bias": (targets,), "calibration": (3,),
-            "ood_axes": (features, axes), "ood_scale": (axes + 2,),
+            "ood_axes": (features, axes), "ood_scale": (axes + 2,), "foreign": (features + 1,),
         }  # fmt: skip
         for name, shape in wanted.items():
             if getattr(self, name).shape != shape:
@@ -56,8 +59,8 @@ class Head:
             raise WeightsError(f"the head has {targets} targets, not 1 + {len(self.types)}; reinstall qagate")
 
     def __call__(self, features: Array) -> list[SliceOutput]:
-        """(N, F) -> N outputs."""
-        z = np.clip((features - self.mean) / self.scale, -CLIP, CLIP)
+        """(N, F or more) -> N outputs; features beyond the first F are newer than the head."""
+        z = np.clip((features[:, : len(self.mean)] - self.mean) / self.scale, -CLIP, CLIP)
         targets = z @ self.weight + self.bias
         score = np.clip(targets[:, 0], *SCORE_RANGE)
         middle, spread, sharpness = self.calibration
@@ -77,12 +80,17 @@ class Head:
         ]
 
     def strangeness(self, z: Array) -> npt.NDArray[np.float32]:
-        """Mahalanobis distance on the main axes joined with the distance off them, over its limit."""
+        """The larger of two, each over its limit.
+
+        Mahalanobis distance on the main axes joined with the distance off them, from the training images; and
+        how much an image is like photographs, drawings, noise and pages rather than like those.
+        """
         along = z @ self.ood_axes
         off = np.sqrt(np.clip(np.square(z).sum(axis=1) - np.square(along).sum(axis=1), 0, None))
         spread, off_spread, limit = self.ood_scale[:-2], self.ood_scale[-2], self.ood_scale[-1]
         distance = np.sqrt(np.square(along / spread).mean(axis=1) + np.square(off / off_spread))
-        return np.asarray(distance / limit, dtype=np.float32)
+        unlike = z @ self.foreign[:-1] + self.foreign[-1]
+        return np.asarray(np.maximum(distance / limit, unlike), dtype=np.float32)
 
 
 class DefaultModel:
@@ -143,7 +151,9 @@ def read_heads(path: Path) -> dict[str, Head]:
         types: dict[str, list[str]] = json.loads(metadata["types"])
         return {
             modality: Head(
-                types=tuple(names), **{part: tensors[f"{modality}.{part}"] for part in _PER_MODALITY}
+                types=tuple(names),
+                **{part: tensors[f"{modality}.{part}"] for part in PARTS if part != _FOREIGN},
+                foreign=tensors.get(f"{modality}.{_FOREIGN}", np.zeros(len(tensors[f"{modality}.mean"]) + 1)),
             )
             for modality, names in types.items()
         }

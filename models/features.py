@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,18 @@ from torch import Tensor
 
 from models.inputs import Pixels, channels
 from models.lite0 import Lite0Features
+from models.shading import shading_features
 from models.spectral import spectral_features
 
 LITE0_CHANNELS = 2  #: CT's brain window is left to the spectral block: with it held-out figures fell
+SHADED_CHANNELS = {"CT": 0, "MR": 1}  #: channels whose layout is looked at; CT's head gained nothing from it
 #: Pixels computed at once. On a CPU the widest map of four images of 256x256 stays below 32 MiB, from where
 #: on the allocator returns memory to the system after each use, and every new page costs a fault.
 BATCH_PIXELS = {"cpu": 4 * 256**2, "cuda": 64 * 256**2}
 
 
 class FeatureExtractor:
-    """Lite0 and spectral features of working pixels.
+    """Lite0, spectral and layout features of working pixels.
 
     weights: the backbone's safetensors file. device: "cpu", "cuda" or "cuda:N".
     """
@@ -32,11 +34,15 @@ class FeatureExtractor:
     def __call__(self, working: Sequence[Pixels], modality: str) -> Tensor:
         """(N, F) float32 features of N slices of one shape and modality, as `working_pixels` gives them.
 
-        The order is Lite0 of the first LITE0_CHANNELS channels, then the spectral block of every channel.
+        The order is Lite0 of the first LITE0_CHANNELS channels, the spectral block of every channel, then the
+        layout of the first SHADED_CHANNELS. New blocks come last: older heads look at the first F only.
         """
         stack = np.stack([channels(work, modality) for work in working])
         planes = torch.from_numpy(stack).to(self.device)  # (N, C, H, W)
-        return torch.cat([self.lite0(planes[:, :LITE0_CHANNELS]), self.spectral(planes)], dim=1)
+        shaded = planes[:, : SHADED_CHANNELS[modality]]
+        return torch.cat(
+            [self.lite0(planes[:, :LITE0_CHANNELS]), self.spectral(planes), self.layout(shaded)], dim=1
+        )
 
     def lite0(self, planes: Tensor) -> Tensor:
         flat = planes.flatten(0, 1)
@@ -45,9 +51,20 @@ class FeatureExtractor:
 
     @staticmethod
     def spectral(planes: Tensor) -> Tensor:
-        with torch.inference_mode():
-            found = torch.cat([spectral_features(part) for part in _batches(planes.flatten(0, 1))])
-        return found.view(planes.shape[0], -1)
+        return _of_channels(spectral_features, planes)
+
+    @staticmethod
+    def layout(planes: Tensor) -> Tensor:
+        return _of_channels(shading_features, planes)
+
+
+@torch.inference_mode()
+def _of_channels(function: Callable[[Tensor], Tensor], planes: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, C * features of a channel); (N, 0) of no channels."""
+    count = planes.shape[0]
+    if not planes.shape[1]:
+        return planes.new_zeros((count, 0))
+    return torch.cat([function(part) for part in _batches(planes.flatten(0, 1))]).view(count, -1)
 
 
 def _batches(images: Tensor) -> Sequence[Tensor]:

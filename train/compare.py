@@ -17,7 +17,7 @@ from models.inputs import channels, working_pixels
 from models.metrics.no_reference import brisque_features
 from qagate.gate.measures import MEASURES, slice_measures
 from qagate.image import SliceHeader, SliceImage
-from train.dataset import FORMAT_COPIES, Recipe, Samples, in_parallel, ladders
+from train.dataset import Recipe, Samples, in_parallel, ladders
 from train.evaluation.correlation import srocc
 from train.fit import labels, leave_subjects_out
 from train.references import Reference, load
@@ -25,7 +25,9 @@ from train.references import Reference, load
 Floats = npt.NDArray[np.float64]
 
 NAMES = tuple(name for name, spec in MEASURES.items() if spec.per_slice)
-FORMAT = 1
+FORMAT = 1  #: raise when measures change
+FORMAT_LADDERS = 7  #: raise when simulators or randomised copies change
+COPIES = {"CT": 4, "MR": 1}  #: randomised copies that rivals learn from at most: more take long, gain little
 PENALTIES = (0.003, 0.03, 0.3, 3.0)
 
 
@@ -42,13 +44,15 @@ def compare(
     recipe: Recipe, modality: str, samples: Samples, folder: Path, cache: Path, processes: int
 ) -> Comparison:
     """samples: as `dataset.build` gives them, so that row i is the same image here and there."""
+    copies = min(recipe.randomised[modality], COPIES[modality])
     jobs = [
         (reference, copy, recipe, cache)
         for volume in recipe.volumes
         if volume.modality == modality
         for reference in load(volume, folder)
-        for copy in range(1 + recipe.randomised[modality])
+        for copy in range(1 + copies)
     ]
+    samples = samples.where(samples.copy <= copies)
     values = np.concatenate(in_parallel(_cached, jobs, processes))
     measured, brisque = values[:, : len(NAMES)], values[:, len(NAMES) :]
     label, plain = labels(samples), samples.copy == 0
@@ -75,7 +79,7 @@ def _best(samples: Samples, values: Floats, label: Floats) -> float:
 
 
 def _cached(reference: Reference, copy: int, recipe: Recipe, cache: Path) -> Floats:
-    told = json.dumps([FORMAT, FORMAT_COPIES, NAMES, reference.name, copy, recipe.seed, recipe.severities])
+    told = json.dumps([FORMAT, FORMAT_LADDERS, NAMES, reference.name, copy, recipe.seed, recipe.severities])
     key = hashlib.sha256(told.encode() + reference.pixels.tobytes()).hexdigest()[:24]
     path = cache / f"rivals-{key}.npy"
     if path.is_file():

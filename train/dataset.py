@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import os
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -24,8 +24,25 @@ from train.simulate import SIMULATORS, degrade, randomise
 
 Result = TypeVar("Result")
 Floats = npt.NDArray[np.float64]
-FORMAT = 5  #: raise when features, simulators or teachers change, so that old caches are not read
-FORMAT_COPIES = 7  #: the same for what touches randomised copies only
+#: Raise when features, simulators or teachers change, so that old caches are not read.
+FORMAT = {"CT": 5, "MR": 8}
+FORMAT_COPIES = {"CT": 7, "MR": 9}  #: the same for what touches randomised copies only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taught:
+    """How the heads of one modality are taught, beside the penalty. Raises ValueError outside its range."""
+
+    ridge: float = 0.0  #: penalty of the score; 0: the recipe's
+    within: float = 0.0  #: share of a protocol's mean taken away first (`train.ridge.fit`), for the score
+    type_within: float = 0.0  #: the same for the types
+    type_ridge: float = 0.0  #: penalty of the types; 0: the score's
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.within <= 1 and 0 <= self.type_within <= 1):
+            raise ValueError(f"{self}: within and type_within are 0 to 1")
+        if min(self.ridge, self.type_ridge) < 0:
+            raise ValueError(f"{self}: ridge and type_ridge are 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +54,8 @@ class Recipe:
     severities: tuple[float, ...]  #: of each ladder, rising, 0 to 5
     randomised: dict[str, int]  #: modality -> further randomised copies of each reference
     ridge: float  #: penalty as a multiple of the number of features
+    taught: Mapping[str, Taught] = field(default_factory=dict)  #: by modality; as by default where none is
+    strangers: bool = False  #: teach what is no slice of the modality (`train.strangers`)
     volumes: tuple[Volume, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -53,7 +72,10 @@ def read_recipe(path: Path) -> Recipe:
         Volume(**{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()})
         for one in raw.pop("volume")
     )
-    return Recipe(volumes=volumes, **{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+    taught = {modality: Taught(**one) for modality, one in raw.pop("taught", {}).items()}
+    return Recipe(
+        volumes=volumes, taught=taught, **{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +178,8 @@ _extractors: dict[Path, FeatureExtractor] = {}
 
 def _cached(reference: Reference, copy: int, recipe: Recipe, cache: Path, weights: Path) -> Samples:
     told = {**asdict(recipe), "volumes": None, "randomised": None, "ridge": None, "version": None}
-    version = FORMAT_COPIES if copy else FORMAT
+    del told["taught"], told["strangers"]  # they touch no image
+    version = (FORMAT_COPIES if copy else FORMAT)[reference.modality]
     key = json.dumps([version, reference.name, copy, told]).encode() + reference.pixels.tobytes()
     path = cache / f"{hashlib.sha256(key).hexdigest()[:24]}.npz"
     if path.is_file():

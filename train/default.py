@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 import numpy as np
 from safetensors.numpy import save_file
 
-from models.default import SCORE_RANGE, Head
+from models.default import PARTS, SCORE_RANGE, Head
 from models.weights_file import WEIGHTS
+from train import foreign
 from train.card import card
 from train.compare import Comparison, compare
-from train.dataset import Recipe, Samples, build, read_recipe
+from train.dataset import Recipe, Samples, Taught, build, read_recipe
 from train.evaluation.ladders import Figures, figures
 from train.fit import HeldOut, final_head, labels, leave_subjects_out, seen_as, type_names
+from train.foreign import stranger_features
+from train.ridge import standardise
+from train.strangers import strangers
 
 OOD_MARGIN = 1.0  #: limit of the out-of-distribution distance over the largest held-out one
 LITE0_PARAMETERS = 2_939_120
@@ -39,13 +43,16 @@ class Result:
     comparison: Comparison
     images: int
     subjects: int
+    strangers: float  #: share declined of the pictures that no direction was taught with; NaN: none taught
+    own: float  #: share declined of the left-out subjects' images
 
 
-def train(samples: Samples, recipe: Recipe, comparison: Comparison) -> Result:
+def train(samples: Samples, modality: str, recipe: Recipe, comparison: Comparison) -> Result:
     """Judge on left-out subjects (references as they are), then fit on all."""
-    label = labels(samples)
-    held_out = leave_subjects_out(samples, label, recipe.ridge)
-    head = final_head(samples, label, recipe.ridge, held_out, OOD_MARGIN)
+    label, taught = labels(samples), recipe.taught.get(modality, Taught())
+    held_out = leave_subjects_out(samples, label, recipe.ridge, taught)
+    head = final_head(samples, label, recipe.ridge, held_out, OOD_MARGIN, taught)
+    head, share_of_strangers, share_of_own = _declining(head, samples, modality, recipe, held_out)
     plain = samples.copy == 0
     quality = _quality(head, held_out)
     kinds = np.array(type_names(samples))[held_out.kinds.argmax(axis=1)]
@@ -59,6 +66,29 @@ def train(samples: Samples, recipe: Recipe, comparison: Comparison) -> Result:
         comparison=comparison,
         images=len(samples),
         subjects=len(set(samples.subject)),
+        strangers=share_of_strangers,
+        own=share_of_own,
+    )
+
+
+def _declining(
+    head: Head, samples: Samples, modality: str, recipe: Recipe, held_out: HeldOut
+) -> tuple[Head, float, float]:
+    """The head with the direction of strangers, and the shares of strangers and of own images declined."""
+    far = held_out.strangeness > head.ood_scale[-1]
+    if not recipe.strangers:
+        return head, float("nan"), float(far.mean())
+    pictures = strangers(modality, seed=recipe.seed)
+    strange = stranger_features(pictures, modality, WEIGHTS / "lite0.safetensors")
+    own, theirs = foreign.held_out(samples, strange, [one.name for one in pictures])
+    limit = foreign.limit_of(own)
+    declining = replace(head, foreign=foreign.foreign(samples, strange, limit))
+    z = standardise(strange, head.mean.astype(np.float64), head.scale.astype(np.float64))
+    beyond = head.strangeness(z.astype(np.float32)) > 1
+    return (
+        declining,
+        float((beyond | (theirs > limit)).mean()),
+        float((far | (own > limit)).mean()),
     )
 
 
@@ -77,9 +107,8 @@ def write(results: dict[str, Result], recipe: Recipe, out: Path) -> None:
     weights = out / "weights"
     weights.mkdir(parents=True, exist_ok=True)
     (out / "cards").mkdir(exist_ok=True)
-    parts = ("mean", "scale", "weight", "bias", "calibration", "ood_axes", "ood_scale")
     tensors = {
-        f"{m}.{p}": np.ascontiguousarray(getattr(r.head, p)) for m, r in results.items() for p in parts
+        f"{m}.{p}": np.ascontiguousarray(getattr(r.head, p)) for m, r in results.items() for p in PARTS
     }
     types = json.dumps({m: list(r.head.types) for m, r in results.items()})
     path = weights / "default.safetensors"
@@ -106,7 +135,7 @@ def _manifest(results: dict[str, Result], recipe: Recipe, path: Path, parameters
         [
             "# Written by train.default for models.weights_file. Figures: on subjects not seen in training.",
             "[models.default]",
-            'variant = "linear heads on frozen EfficientNet-Lite0 and spectral features"',
+            'variant = "linear heads on frozen EfficientNet-Lite0, spectral and layout features"',
             f'version = "{recipe.version}"',
             f'source = "simulated artefacts on {len(recipe.volumes)} public volumes; see cards/default.md"',
             'input = "one slice, native pixels (2x2 means from 384 a side); CT in HU, MR in any unit"',
@@ -156,7 +185,7 @@ def main(recipe_path: Path, references: Path, out: Path, cache: Path, processes:
     results = {}
     for modality, samples in everything.items():
         comparison = compare(recipe, modality, samples, references, cache, processes)
-        results[modality] = train(samples, recipe, comparison)
+        results[modality] = train(samples, modality, recipe, comparison)
         f = results[modality].figures
         click.echo(
             f"{modality}: SROCC {f.srocc:.3f}, within a volume {f.srocc_within:.3f}, pairs {f.pairs:.1%}"

@@ -66,7 +66,9 @@ def fit_heads(
     samples: Samples, label: Floats, ridge: float, types: Sequence[str], taught: Taught = PLAIN
 ) -> Fitted:
     weights, groups = sample_weights(samples), protocols(samples)
-    score = fit(samples.features, label[:, None], weights, ridge, groups=groups, within=taught.within)
+    score = fit(
+        samples.features, label[:, None], weights, taught.ridge or ridge, groups=groups, within=taught.within
+    )
     kinds = seen_as(samples)
     told = (samples.artefact == "none") | (samples.severity >= SEEN_FROM)
     one_hot = (kinds[told, None] == np.array(types)[None, :]).astype(np.float64)

@@ -35,12 +35,8 @@ class Figures:
 
 def figures(samples: Samples, predicted: Floats, label: Floats) -> Figures:
     """Judge predictions (N,), higher is better, against labels (N,) on whole ladders."""
-    volume = np.array([name.partition("/")[0] for name in samples.reference])
+    volume = volumes(samples)
     within = _within(volume, predicted, label)
-    relative = predicted.astype(np.float64).copy()
-    for name in np.unique(volume):
-        chosen = volume == name
-        relative[chosen] -= relative[chosen & (samples.artefact == "none")].mean()
     pairs = _pairs(samples, predicted)
     by_artefact = {}
     for artefact in sorted(set(samples.artefact) - {"none"}):
@@ -56,13 +52,28 @@ def figures(samples: Samples, predicted: Floats, label: Floats) -> Figures:
         srocc=srocc(predicted, label),
         plcc=plcc(predicted, label),
         srocc_within=_mean(list(within.values())),
-        srocc_relative=srocc(relative, label),
+        srocc_relative=srocc(relative(samples, predicted), label),
         pairs=_mean([p.right for p in pairs if not p.from_clean]),
         pairs_agreed=_mean([p.right for p in pairs if p.agreed and not p.from_clean]),
         pairs_clean=_mean([p.right for p in pairs]),
         worst_volume=float(np.nanmin(list(within.values()))),
         by_artefact=by_artefact,
     )
+
+
+def volumes(samples: Samples) -> npt.NDArray[np.str_]:
+    """(N,) the volume each image was made of."""
+    return np.array([name.partition("/")[0] for name in samples.reference])
+
+
+def relative(samples: Samples, predicted: Floats) -> Floats:
+    """(N,) predictions less the mean of their volume's clean slices, which stand for its protocol's usual."""
+    volume, clean = volumes(samples), samples.artefact == "none"
+    found = predicted.astype(np.float64).copy()
+    for name in np.unique(volume):
+        chosen = volume == name
+        found[chosen] -= found[chosen & clean].mean()
+    return found
 
 
 def _mean(values: list[float]) -> float:
