@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from models.default import Head, read_heads
+from models.default import PARTS, Head, read_heads
 from models.weights_file import WEIGHTS
 from train.dataset import Recipe, Samples, build_references
 from train.evaluation.ladders import Figures, figures
@@ -30,7 +30,6 @@ Floats = npt.NDArray[np.float64]
 FEWEST_SUBJECTS = 3  #: of one modality; with fewer nothing can be held out
 FOLDS = 10  #: parts the subjects are held out in; one each where they are fewer
 IMAGES = 3500.0  #: images the shipped heads were fitted on, about; a third or thrice of it changes little
-_PARTS = ("mean", "scale", "weight", "bias", "calibration", "ood_axes", "ood_scale")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +81,7 @@ def _fit(samples: Samples, recipe: Recipe, old: Head) -> Adapted:
         new,
         calibration=np.array(calibrate(samples, held_out, old.types), dtype=np.float32),
         ood_scale=np.append(old.ood_scale[:-1], old.ood_scale[-1] * limit).astype(np.float32),
+        foreign=(old.foreign / limit).astype(np.float32),
     )
     return Adapted(
         head=head,
@@ -150,7 +150,7 @@ def write(adapted: dict[str, Adapted], path: Path, version: str) -> None:
     tensors = {
         f"{modality}.{part}": np.ascontiguousarray(getattr(head, part))
         for modality, head in heads.items()
-        for part in _PARTS
+        for part in PARTS
     }
     types = json.dumps({modality: list(head.types) for modality, head in heads.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
