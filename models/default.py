@@ -153,7 +153,9 @@ def read_heads(path: Path) -> dict[str, Head]:
             modality: Head(
                 types=tuple(names),
                 **{part: tensors[f"{modality}.{part}"] for part in PARTS if part != _FOREIGN},
-                foreign=tensors.get(f"{modality}.{_FOREIGN}", np.zeros(len(tensors[f"{modality}.mean"]) + 1)),
+                foreign=tensors.get(
+                    f"{modality}.{_FOREIGN}", np.zeros(len(tensors[f"{modality}.mean"]) + 1, np.float32)
+                ),
             )
             for modality, names in types.items()
         }

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,16 @@ NAMES = tuple(name for name, spec in MEASURES.items() if spec.per_slice)
 FORMAT = 1  #: raise when measures change
 FORMAT_LADDERS = 7  #: raise when simulators or randomised copies change
 COPIES = {"CT": 4, "MR": 1}  #: randomised copies that rivals learn from at most: more take long, gain little
+MEASURED, BRISQUE = "all measures", "BRISQUE"
 PENALTIES = (0.003, 0.03, 0.3, 3.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rivals:
+    """What the measures say of the references as they are (P images), higher for better."""
+
+    single: dict[str, Floats]  #: measure -> (P,); its sign is the better one, what it lacks its median
+    together: dict[str, Floats]  #: all measures, BRISQUE -> (P,) held-out scores at the best penalty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,38 +54,55 @@ def compare(
     recipe: Recipe, modality: str, samples: Samples, folder: Path, cache: Path, processes: int
 ) -> Comparison:
     """samples: as `dataset.build` gives them, so that row i is the same image here and there."""
-    copies = min(recipe.randomised[modality], COPIES[modality])
-    jobs = [
-        (reference, copy, recipe, cache)
-        for volume in recipe.volumes
-        if volume.modality == modality
-        for reference in load(volume, folder)
-        for copy in range(1 + copies)
+    references = [
+        one for volume in recipe.volumes if volume.modality == modality for one in load(volume, folder)
     ]
-    samples = samples.where(samples.copy <= copies)
-    values = np.concatenate(in_parallel(_cached, jobs, processes))
-    measured, brisque = values[:, : len(NAMES)], values[:, len(NAMES) :]
-    label, plain = labels(samples), samples.copy == 0
-    single = {}
-    for name, column in zip(NAMES, measured.T, strict=True):
-        there = plain & np.isfinite(column)
-        if there.sum() > 0.5 * plain.sum() and np.ptp(column[there]) > 0:
-            single[name] = abs(srocc(column[there], label[there]))
+    found = rivals(references, recipe, modality, samples, cache, processes)
+    wanted = labels(samples)[samples.copy == 0]
     return Comparison(
-        single=single,
-        measures=_best(samples, measured, label),
-        brisque=_best(samples, brisque, label),
+        single={name: srocc(given, wanted) for name, given in found.single.items()},
+        measures=srocc(found.together[MEASURED], wanted),
+        brisque=srocc(found.together[BRISQUE], wanted),
     )
 
 
-def _best(samples: Samples, values: Floats, label: Floats) -> float:
+def rivals(
+    references: Sequence[Reference],
+    recipe: Recipe,
+    modality: str,
+    samples: Samples,
+    cache: Path,
+    processes: int,
+) -> Rivals:
+    """references: those that the samples were made of, in order."""
+    copies = min(recipe.randomised[modality], COPIES[modality])
+    jobs = [(reference, copy, recipe, cache) for reference in references for copy in range(1 + copies)]
+    values = np.concatenate(in_parallel(_cached, jobs, processes))
+    label, known = labels(samples), samples.copy <= copies
+    samples, label = samples.where(known), label[known]
+    measured, brisque = values[:, : len(NAMES)], values[:, len(NAMES) :]
+    plain = samples.copy == 0
+    single = {}
+    for name, column in zip(NAMES, measured[plain].T, strict=True):
+        there = np.isfinite(column)
+        if there.mean() > 0.5 and np.ptp(column[there]) > 0:
+            sign = np.sign(srocc(column[there], label[plain][there]))
+            single[name] = sign * np.where(there, column, np.median(column[there]))
+    return Rivals(
+        single=single,
+        together={MEASURED: _best(samples, measured, label), BRISQUE: _best(samples, brisque, label)},
+    )
+
+
+def _best(samples: Samples, values: Floats, label: Floats) -> Floats:
+    """(P,) held-out scores of a ridge on the values and their logarithms, at the best penalty."""
     known = np.isfinite(values).any(axis=0)
     values = values[:, known]
     filled = np.where(np.isfinite(values), values, np.nanmedian(values, axis=0))
     with_logs = np.hstack([filled, np.log(np.abs(filled) + 1e-3)]).astype(np.float32)
     rival, plain = dataclasses.replace(samples, features=with_logs), samples.copy == 0
     found = [leave_subjects_out(rival, label, penalty).score[plain] for penalty in PENALTIES]
-    return max(srocc(score, label[plain]) for score in found)
+    return max(found, key=lambda score: srocc(score, label[plain]))
 
 
 def _cached(reference: Reference, copy: int, recipe: Recipe, cache: Path) -> Floats:

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -68,14 +68,13 @@ class Recipe:
 def read_recipe(path: Path) -> Recipe:
     """Raises TypeError or ValueError naming an unknown, missing or impossible key."""
     raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    volumes = tuple(
-        Volume(**{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()})
-        for one in raw.pop("volume")
-    )
+    volumes = tuple(Volume(**_frozen(one)) for one in raw.pop("volume"))
     taught = {modality: Taught(**one) for modality, one in raw.pop("taught", {}).items()}
-    return Recipe(
-        volumes=volumes, taught=taught, **{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-    )
+    return Recipe(volumes=volumes, taught=taught, **_frozen(raw))
+
+
+def _frozen(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

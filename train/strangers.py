@@ -72,7 +72,7 @@ def _photographs() -> Iterator[tuple[str, str, Array]]:
 
 def _gray(path: Path) -> Array:
     with Image.open(path) as opened:
-        return np.asarray(opened.convert("RGB").convert("L"), dtype=np.float32) / 255
+        return np.asarray(opened.convert("RGB").convert("L"), dtype=np.float32) / np.float32(255)
 
 
 def _crops(picture: Array, rng: np.random.Generator) -> Iterator[Array]:

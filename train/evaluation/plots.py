@@ -26,7 +26,7 @@ SIZE_INCHES = (6.0, 4.5)
 DOTS_PER_INCH = 150
 SPREAD = 1.96  #: standard deviations on either side of the bias that hold 95 % of normal differences
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -54,8 +54,8 @@ def scatter(
     stem: path without suffix; its folder exists. unit: of the labels, for the axes. A fit that was not
     possible is left out.
     """
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(title)
+    with mpl.rc_context(STYLE):
+        figure, axes = figure_of(title)
         _dots(axes, predicted, labels)
         x = np.linspace(float(np.min(predicted)), float(np.max(predicted)), 400)
         styles = ((VERMILION, "-"), (GREEN, "--"))
@@ -72,20 +72,20 @@ def scatter(
             axes.text(
                 1.03, 0, lines, transform=axes.transAxes, va="bottom", color=GREY, fontsize=9, linespacing=1.4
             )
-        return _write(figure, stem)
+        return write_figure(figure, stem)
 
 
 def identity(
     x: Floats, y: Floats, stem: Path, *, title: str, names: tuple[str, str], unit: str = ""
 ) -> list[Path]:
     """y over x (N,), both from 0 to 1, with the line of equal values. stem: path without suffix."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(title)
+    with mpl.rc_context(STYLE):
+        figure, axes = figure_of(title)
         _dots(axes, x, y)
         axes.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axes.set(xlabel=_with_unit(names[0], unit), ylabel=_with_unit(names[1], unit))
-        return _write(figure, stem)
+        return write_figure(figure, stem)
 
 
 def bland_altman(
@@ -106,8 +106,8 @@ def bland_altman(
     count = len(difference)
     bias, spread = float(difference.mean()), float(difference.std(ddof=1)) if count > 1 else 0.0
     quantile = float(stats.t.isf(0.025, count - 1)) if count > 1 else 0.0
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(title)
+    with mpl.rc_context(STYLE):
+        figure, axes = figure_of(title)
         _dots(axes, mean, difference)
         axes.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
         lines = [("bias", bias, 1.0, "-", VERMILION)]
@@ -124,21 +124,21 @@ def bland_altman(
             )
         axes.set_xlabel(_with_unit(f"mean of {names[0]} and {names[1]}", unit))
         axes.set_ylabel(_with_unit(f"{names[0]} − {names[1]}", unit))
-        return _write(figure, stem)
+        return write_figure(figure, stem)
 
 
 def curves(
     x: Sequence[float], lines: Mapping[str, Sequence[float]], stem: Path, *, title: str, along: str
 ) -> list[Path]:
     """Up to three named lines over x (N,); what is NaN leaves a gap. stem: path without suffix."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(title)
+    with mpl.rc_context(STYLE):
+        figure, axes = figure_of(title)
         styles = ((BLUE, "-"), (VERMILION, "--"), (GREEN, ":"))
         for (name, y), (colour, line) in zip(lines.items(), styles, strict=False):
             axes.plot(x, y, line, color=colour, linewidth=1.8, label=name.replace("_", " "))
         axes.set_xlabel(along)
         axes.legend()
-        return _write(figure, stem)
+        return write_figure(figure, stem)
 
 
 def differences(
@@ -154,8 +154,8 @@ def differences(
 
     stem: path without suffix; its folder exists.
     """
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(title)
+    with mpl.rc_context(STYLE):
+        figure, axes = figure_of(title)
         figure.set_size_inches(SIZE_INCHES[0] * 1.3, 1.6 + 0.45 * len(names))
         at = np.arange(len(names), dtype=float)[::-1]
         axes.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
@@ -169,10 +169,11 @@ def differences(
         axes.set_yticks(at, labels=names)
         axes.set_xlabel(along)
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
-        return _write(figure, stem)
+        return write_figure(figure, stem)
 
 
-def _figure(title: str) -> tuple[Figure, Axes]:
+def figure_of(title: str) -> tuple[Figure, Axes]:
+    """A figure without a window, its one axes titled on the left."""
     figure = Figure(figsize=SIZE_INCHES, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -189,7 +190,8 @@ def _with_unit(name: str, unit: str) -> str:
     return f"{name} ({unit})" if unit else name
 
 
-def _write(figure: Figure, stem: Path) -> list[Path]:
+def write_figure(figure: Figure, stem: Path) -> list[Path]:
+    """stem.png and stem.svg, the same bytes for the same figure."""
     written = []
     for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
         written.append(stem.with_name(stem.name + suffix))

@@ -1,0 +1,1 @@
+"""What the default model is worth: rivals, held-out artefacts, learning curves, calibration, abstention."""
