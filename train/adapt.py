@@ -18,12 +18,22 @@ from safetensors.numpy import save_file
 
 from models.default import PARTS, Head, read_heads
 from models.weights_file import WEIGHTS
-from train.dataset import Recipe, Samples, build_references
+from train.dataset import Recipe, Samples, Taught, build_references
 from train.evaluation.ladders import Figures, figures
-from train.fit import SEEN_FROM, HeldOut, balance, calibrate, labels, sample_weights, seen_as
+from train.fit import (
+    PLAIN,
+    SEEN_FROM,
+    HeldOut,
+    balance,
+    calibrate,
+    labels,
+    protocols,
+    sample_weights,
+    seen_as,
+)
 from train.prior import Prior, update
 from train.references import Reference
-from train.ridge import standardise
+from train.ridge import group_means, standardise
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,7 +72,7 @@ def adapt(
             continue
         progress(f"{modality}: degrading {len(mine)} slices of {subjects} patients")
         samples = build_references(mine, recipe, cache, WEIGHTS / "lite0.safetensors", processes)
-        found[modality] = _fit(samples, recipe, heads[modality])
+        found[modality] = _fit(samples, recipe, recipe.taught.get(modality, PLAIN), heads[modality])
     if not found:
         raise ValueError(
             f"no modality has accepted series of {FEWEST_SUBJECTS} patients; name more folders, or wait"
@@ -70,12 +80,12 @@ def adapt(
     return found
 
 
-def _fit(samples: Samples, recipe: Recipe, old: Head) -> Adapted:
+def _fit(samples: Samples, recipe: Recipe, taught: Taught, old: Head) -> Adapted:
     label = labels(samples)
-    held_out = _leave_subjects_out(samples, label, recipe.ridge, old)
+    held_out = _leave_subjects_out(samples, label, recipe.ridge, taught, old)
     plain = samples.copy == 0
     before = scores(samples, old)
-    new = moved(old, samples, label, recipe.ridge)
+    new = moved(old, samples, label, recipe.ridge, taught)
     limit = max(1.0, 1.1 * float(np.quantile(held_out.strangeness, 0.999)))
     head = replace(
         new,
@@ -101,10 +111,17 @@ def scores(samples: Samples, head: Head) -> Floats:
     return np.asarray(_standardised(samples, head) @ head.weight[:, 0] + head.bias[0])
 
 
-def moved(old: Head, samples: Samples, label: Floats, ridge: float, images: float = IMAGES) -> Head:
+def moved(
+    old: Head,
+    samples: Samples,
+    label: Floats,
+    ridge: float,
+    taught: Taught = PLAIN,
+    images: float = IMAGES,
+) -> Head:
     """The old head as it would be had these samples been among its own; calibration and limit stay.
 
-    ridge: the penalty it was fitted with. images: how many it was fitted on. See `train.prior`.
+    ridge, taught: how it was fitted. images: how many it was fitted on. See `train.prior`.
     """
     z = _standardised(samples, old)
     prior = Prior(
@@ -114,22 +131,25 @@ def moved(old: Head, samples: Samples, label: Floats, ridge: float, images: floa
         images=images,
         ridge=ridge,
     )
-    weights = sample_weights(samples)
+    weights, groups = sample_weights(samples), protocols(samples)
     told = (samples.artefact == "none") | (samples.severity >= SEEN_FROM)
     kinds = (seen_as(samples)[told, None] == np.array(old.types)[None, :]).astype(np.float64)
     weight, bias = old.weight.astype(np.float64), old.bias.astype(np.float64)
-    for rows, targets, of, columns in (
-        (np.ones(len(samples), bool), label[:, None], weights, slice(0, 1)),
-        (told, kinds, weights[told] * balance(kinds), slice(1, None)),
+    every = np.ones(len(samples), bool)
+    for rows, targets, of, columns, penalty, within in (
+        (every, label[:, None], weights, slice(0, 1), taught.ridge, taught.within),
+        (told, kinds, weights[told] * balance(kinds), slice(1, None), taught.type_ridge, taught.type_within),
     ):
-        left = targets - (z[rows] @ weight[:, columns] + bias[columns])
-        more, shift = update(z[rows], left, of, prior)
+        x, left = z[rows], targets - (z[rows] @ weight[:, columns] + bias[columns])
+        if within:
+            x, left = (values - within * group_means(values, of, groups[rows]) for values in (x, left))
+        more, shift = update(x, left, of, replace(prior, ridge=penalty or ridge))
         weight[:, columns] += more
         bias[columns] += shift
     return replace(old, weight=weight.astype(np.float32), bias=bias.astype(np.float32))
 
 
-def _leave_subjects_out(samples: Samples, label: Floats, ridge: float, old: Head) -> HeldOut:
+def _leave_subjects_out(samples: Samples, label: Floats, ridge: float, taught: Taught, old: Head) -> HeldOut:
     score, kinds = np.zeros(len(samples)), np.zeros((len(samples), len(old.types)))
     z = _standardised(samples, old)
     part = np.unique(samples.subject, return_inverse=True)[1] % FOLDS
@@ -137,7 +157,7 @@ def _leave_subjects_out(samples: Samples, label: Floats, ridge: float, old: Head
         out = part == fold
         if not out.any():
             continue
-        head = moved(old, samples.where(~out), label[~out], ridge)
+        head = moved(old, samples.where(~out), label[~out], ridge, taught)
         targets = z[out] @ head.weight + head.bias
         score[out], kinds[out] = targets[:, 0], targets[:, 1:]
     strange = old.strangeness(z.astype(np.float32)).astype(np.float64)

@@ -19,11 +19,11 @@ import numpy.typing as npt
 from models.default import Head
 from models.weights_file import WEIGHTS
 from train.adapt import moved, scores
-from train.dataset import Samples, build, read_recipe
+from train.dataset import Samples, Taught, build, read_recipe
 from train.evaluation.ladders import figures
 from train.evaluation.significance import Interval
 from train.evaluation.tables import Column, Table
-from train.fit import head_of, labels
+from train.fit import PLAIN, head_of, labels
 
 Names = npt.NDArray[np.str_]
 FIGURES = ("SROCC", "relative", "pairs")
@@ -62,6 +62,7 @@ def deals(subjects: Names, half: int, draws: int, seed: int = 0) -> Iterator[Dea
 def study(
     samples: Samples,
     ridge: float,
+    taught: Taught = PLAIN,
     *,
     half: int,
     draws: int,
@@ -75,11 +76,11 @@ def study(
         elsewhere = _of(samples, deal.elsewhere)
         patients = _of(samples, deal.next_patients)
         patients = patients.where(patients.copy == 0)
-        head = head_of(elsewhere, labels(elsewhere), ridge)
+        head = head_of(elsewhere, labels(elsewhere), ridge, taught)
         before[number] = _judged(patients, head)
         for size in range(half):
             archive = _of(samples, deal.archive[: size + 1])
-            adapted = moved(head, archive, labels(archive), ridge, images=len(elsewhere))
+            adapted = moved(head, archive, labels(archive), ridge, taught, images=len(elsewhere))
             after[size, number] = _judged(patients, adapted)
         told(number + 1)
     return [
@@ -149,7 +150,7 @@ def main(
         samples = everything[modality]
         size = half or len(np.unique(samples.subject)) // 3
         points = study(
-            samples, recipe.ridge, half=size, draws=draws,
+            samples, recipe.ridge, recipe.taught.get(modality, PLAIN), half=size, draws=draws,
             told=lambda draw: click.echo(f"draw {draw} of {draws}", err=True),
         )  # fmt: skip
         click.echo(table(modality, samples, points, draws).text())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -83,7 +84,7 @@ def adapt(
     """
     from qagate import parts
     from train import adapt as adapting
-    from train.dataset import Recipe
+    from train.dataset import read_recipe
     from train.house import choose, references
 
     settings = _settings(ctx, needed=not paths)
@@ -98,9 +99,11 @@ def adapt(
         )
         for sentence in chosen.left_out:
             click.echo(f"left out: {sentence}", err=True)
-        recipe = Recipe(
-            seed=0, version="house", severities=severities, randomised={"CT": copies, "MR": copies}, ridge=3.0
-        )
+        shipped = read_recipe(Path(__file__).with_name("recipes") / "default.toml")
+        recipe = replace(
+            shipped, seed=0, version="house", severities=severities, volumes=(),
+            randomised={"CT": copies, "MR": copies},
+        )  # fmt: skip
         found = adapting.adapt(
             references(chosen.accepted, slices=slices), recipe, cache, processes=processes,
             progress=lambda line: click.echo(line, err=True),
@@ -109,12 +112,31 @@ def adapt(
         raise click.ClickException(str(error)) from error
     adapting.write(found, out / "weights.safetensors", "house")
     (out / "figures.json").write_text(adapting.summary(found), encoding="utf-8")
+    _keep_record(out, ctx.params, [one.modality for one in chosen.accepted])
     for modality, one in found.items():
         click.echo(
             f"{modality}: {one.subjects} patients, on those left out SROCC {one.old.srocc:.3f} -> "
             f"{one.new.srocc:.3f}, steps in order {one.old.pairs:.1%} -> {one.new.pairs:.1%}"
         )
     click.echo(f"run: {out}; next: qagate models add {out} --name NAME")
+
+
+def _keep_record(out: Path, params: Mapping[str, Any], modalities: Sequence[str]) -> None:
+    """What the acceptance report tells of a run: how, with what, on how many series; none by name."""
+    import json
+
+    import torch
+
+    from train.run.folder import environment
+
+    lines = [f"{name} = {json.dumps(params[name])}" for name in ("worst", "slices", "copies", "severities")]
+    cases = [{"modality": modality} for modality in modalities]
+    for name, text in (
+        ("recipe.toml", "\n".join(["# qagate train adapt", *lines])),
+        ("environment.json", json.dumps(environment(torch.device("cpu"), params["processes"]), indent=1)),
+        ("cases.json", json.dumps(cases)),
+    ):
+        (out / name).write_text(text + "\n", encoding="utf-8")
 
 
 def _settings(ctx: click.Context, *, needed: bool) -> Settings:

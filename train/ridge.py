@@ -63,7 +63,7 @@ def fit(
     root = np.sqrt(w)[:, None]
     a, b = x - centre, targets - target
     if within and groups is not None:
-        a, b = (values - within * _group_means(values, w, groups) for values in (a, b))
+        a, b = (values - within * group_means(values, w, groups) for values in (a, b))
     a, b = a * root, b * root
     penalty = ridge * a.shape[1]
     if a.shape[0] < a.shape[1]:
@@ -77,7 +77,7 @@ def fit(
     return Linear(mean=mean, scale=scale, weight=weight, bias=target - centre @ weight)
 
 
-def _group_means(values: Floats, weights: Floats, groups: npt.NDArray[np.generic]) -> Floats:
+def group_means(values: Floats, weights: Floats, groups: npt.NDArray[np.generic]) -> Floats:
     """(N, K) -> (N, K) the weighted mean of each row's group."""
     _, group = np.unique(groups, return_inverse=True)
     order = np.argsort(group, kind="stable")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 from scipy import ndimage
 
+from models import training_record
 from models.default import read_heads
 from models.inputs import SliceInput
 from models.registry import load
@@ -161,5 +163,8 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "CT: 3 patients, on those left out SROCC" in said.output and "qagate models add" in said.output
     assert read_heads(tmp_path / "runs/adapt/weights.safetensors").keys() == {"CT", "MR"}
     assert json.loads((tmp_path / "runs/adapt/figures.json").read_text())["CT"]["subjects"] == 3
+    record = training_record.of_run(tmp_path / "runs/adapt")
+    assert record.cases == {"CT": 3} and "torch" in record.environment
+    assert tomllib.loads(record.recipe) == {"worst": 0.0, "slices": 2, "copies": 1, "severities": [5.0]}
     bad = CliRunner().invoke(simulate, [str(folders[0]), "--out", "x", "--severities", "4,2"])
     assert bad.exit_code == 2 and "do not rise" in bad.output
