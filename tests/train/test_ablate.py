@@ -15,12 +15,11 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
 from qagate.cli import main
-from train.ablate import report, runs, table
+from train.ablate import report, table
 from train.ablate.figures import estimate
 from train.ablate.table import Printed, Row
-from train.evaluation import report as evaluation
 from train.evaluation.significance import Interval
-from train.run import logs, loop
+from train.run import loop
 
 PATIENT = "SECRET-PATIENT-8"
 # Intervals
@@ -147,9 +146,6 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ablate(labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.setattr(runs, "RESAMPLES", 9)
-    monkeypatch.setattr(logs, "_curves", lambda history, folder: None)
-    monkeypatch.setattr(evaluation, "_plots", lambda found, folder, unit: [])
     monkeypatch.setattr(report, "RESAMPLES", 20)
 
     def run(name: object, *more: object) -> Result:

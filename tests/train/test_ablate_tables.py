@@ -77,7 +77,7 @@ def test_every_small_row_has_the_same_switches_on_a_small_network(name: str) -> 
         module = build(
             recipe if recipe.start.kind == "scratch" else found.recipe_of(found.rows[0], 1, small=True)
         )
-        side = recipe.preparation.side
+        side = recipe.augmentation.crop or recipe.preparation.side
         assert torch.isfinite(module(torch.rand(2, 3, side, side)).score).all()
         whole, small = (configuration(found.recipe_of(row, 1, small=small)) for small in (False, True))
         switches = {"cnn", "swin", "ap", "deform", "decoder", "soqn", "residual", "attention", "temperatures",

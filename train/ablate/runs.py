@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,8 +32,9 @@ from train.run import stages
 from train.run.network import configuration
 from train.run.team import Team
 
-RESAMPLES = 100  #: of a single run's own figures; the table draws its intervals over all runs
 SECONDS = "seconds.json"
+#: A single run's own figures are by the way: the table draws its intervals over all runs.
+_BRIEF: Any = {"resamples": 100, "pictures": False}
 _BEFORE_CASES = {files.RECIPE, files.ENVIRONMENT, files.SPLITS, files.START.parts[0]}
 
 Sources = tuple[list[Case], list[Prepared]]
@@ -209,12 +211,12 @@ class _Trainer:
             ):
                 shutil.rmtree(folder)  # stopped while it was written
             self.team.wait()
-            stages.start(folder, recipe, cases, prepared, cache, self.team, resamples=RESAMPLES)
+            stages.start(folder, recipe, cases, prepared, cache, self.team, **_BRIEF)
         else:
             _check_same(folder, recipe, cases)
             if (folder / files.FIGURES).is_file():
                 return
-            stages.resume(folder, cache, self.team, resamples=RESAMPLES)
+            stages.resume(folder, cache, self.team, **_BRIEF)
         if self.team.leads:
             told = {"seconds": time.monotonic() - began if new else None}
             write_atomically(folder / SECONDS, json.dumps(told) + "\n")

@@ -22,12 +22,18 @@ _NAMES = ("PLCC", "SROCC", "KROCC", "RMSE")
 
 
 def judge(
-    rows: Rows, cases: Sequence[Case], recipe: Recipe, folder: Path, *, resamples: int = RESAMPLES
+    rows: Rows,
+    cases: Sequence[Case],
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resamples: int = RESAMPLES,
+    pictures: bool = True,
 ) -> dict[str, float]:
     """Tables and plots of each task into the folder; name -> figure of the held-out predictions.
 
     Predictions and labels are put on 0..1, the labels' range. Figures of an earlier call are replaced.
-    resamples: draws behind each interval.
+    resamples: draws behind each interval. pictures: plots too.
     """
     found: dict[str, float] = {}
     for task in sorted({one.task for _, one, _ in rows}):
@@ -35,13 +41,13 @@ def judge(
         prefix = "" if task == QUALITY else f"{task}_"
         found |= {
             f"{prefix}{name}": value
-            for name, value in _judged(some, cases, recipe, folder / task, resamples).items()
+            for name, value in _judged(some, cases, recipe, folder / task, resamples, pictures).items()
         }
     return found
 
 
 def _judged(
-    rows: Rows, cases: Sequence[Case], recipe: Recipe, folder: Path, resamples: int
+    rows: Rows, cases: Sequence[Case], recipe: Recipe, folder: Path, resamples: int, pictures: bool
 ) -> dict[str, float]:
     labels = np.array([cases[one.case].targets[one.task] for _, one, _ in rows])
     predicted = np.array([one.quality for _, one, _ in rows])
@@ -60,7 +66,10 @@ def _judged(
         seed=recipe.seed,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    result.write(folder)
+    if pictures:
+        result.write(folder)
+    else:
+        result.table().write(folder, "table")
     scores = "as given" if grades is None else "continuous"
     found: dict[str, float] = {"images": float(len(labels))}
     for name in _NAMES:

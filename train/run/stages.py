@@ -55,10 +55,12 @@ def start(
     base: Path | None = None,
     every_seconds: float = loop.CHECKPOINT_SECONDS,
     resamples: int = RESAMPLES,
+    pictures: bool = True,
 ) -> Outcome:
     """Check everything that can be checked, write the folder, train.
 
-    base: what relative paths of the recipe count from. resamples: of the figures' intervals.
+    base: what relative paths of the recipe count from. resamples: of the figures' intervals. pictures: also
+    draw plots and curves.
     Raises UnusableLabels, RecipeError, WeightsError, NoSpaceError before the first step; NoSpaceError also
     later, and then the folder can be resumed.
     """
@@ -78,7 +80,9 @@ def start(
         kept = replace(recipe, start=replace(recipe.start, path=Path(recipe.start.path).name))
         files.begin(folder, kept, cases, prepared, folds, files.environment(team.device, team.size))
     team.wait()
-    return resume(folder, cache, team, every_seconds=every_seconds, resamples=resamples)
+    return resume(
+        folder, cache, team, every_seconds=every_seconds, resamples=resamples, pictures=pictures
+    )  # fmt: skip
 
 
 def resume(
@@ -88,10 +92,11 @@ def resume(
     *,
     every_seconds: float = loop.CHECKPOINT_SECONDS,
     resamples: int = RESAMPLES,
+    pictures: bool = True,
 ) -> Outcome:
     """Do what is left of a run; nothing where it is done. Raises RunFolderError, and what `start` does."""
     recipe, cases, prepared, folds = files.open_run(folder)
-    run = _Run(folder, recipe, cases, Images(prepared, cache), folds, team, every_seconds)
+    run = _Run(folder, recipe, cases, Images(prepared, cache), folds, team, every_seconds, pictures)
     with course(run.epochs_planned, leads=team.leads) as shown:
         rows = [row for number in range(len(folds)) for row in run.fold(number, shown)]
         weights = run.final(rows, shown)
@@ -99,7 +104,7 @@ def resume(
     if team.leads:
         with full_disk_named("the figures"):
             files.write_predictions(folder / files.PREDICTIONS, rows, cases)
-            figures = judge(rows, cases, recipe, folder / "figures", resamples=resamples)
+            figures = judge(rows, cases, recipe, folder / "figures", resamples=resamples, pictures=pictures)
         write_atomically(folder / files.FIGURES, json.dumps(figures, indent=1) + "\n")
     team.wait()
     return Outcome(folder=folder, figures=figures, weights=weights)
@@ -115,9 +120,11 @@ class _Run:
         folds: list[Fold],
         team: Team,
         every_seconds: float,
+        pictures: bool,
     ) -> None:
         self.folder, self.recipe, self.cases, self.images = folder, recipe, cases, images
         self.folds, self.team, self.every = folds, team, every_seconds
+        self.pictures = pictures
         self.features: dict[int, Tensor] = {}
         self.validates = all(len(fold.validation) for fold in folds)
 
@@ -151,7 +158,7 @@ class _Run:
             if self.team.leads:
                 if not self.recipe.final and len(self.folds) == 1:
                     write_atomically(place / files.WEIGHTS, save(counts))
-                logs.write(trained.history, place, curves=True)
+                logs.write(trained.history, place, curves=self.pictures)
                 files.write_predictions(done, rows, self.cases)
                 (place / loop.STATE).unlink(missing_ok=True)
             self.team.wait()
@@ -172,7 +179,7 @@ class _Run:
             module, trained = self.train(job, "final training", shown)
             module.load_state_dict(trained.last)
             if self.team.leads:
-                logs.write(trained.history, place, curves=True)
+                logs.write(trained.history, place, curves=self.pictures)
         elif len(self.folds) == 1:
             module = build(replace(self.recipe, start=Start()))
             kept = self.folder / "fold-00" / files.WEIGHTS
