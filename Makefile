@@ -40,6 +40,10 @@ bench: setup ## measure speed; figures in bench/latest.json
 bench-models: setup ## speed of the papers' networks; figures in bench/models-latest.json
 	@$(BIN)/python bench/networks.py
 
+train-default: setup ## the shipped model anew into runs/default; REFERENCES: folder of the recipe's volumes
+	@test -n "$(REFERENCES)" || { echo "say where the recipe's volumes are: make train-default REFERENCES=FOLDER"; exit 2; }
+	@$(BIN)/python -m train.default train/recipes/default.toml --references "$(REFERENCES)" --out runs/default
+
 system-test-deps: ## install what some tests use: dcmtk, orthanc, dicom3tools, PixelMed, PostgreSQL (Debian, Ubuntu)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
