@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,12 @@ def test_a_running_gate_takes_up_the_promoted_model(
     compared = json.loads(run("models", "compare", "--json").output)
     assert compared["objections"] == [] and compared["groups"][0]["cases"] == 3
     assert {group["by"] for group in compared["groups"]} >= {"all", "scanner", "region", "modality"}
+    reported = run("models", "report", "--out", tmp_path / "acceptance.html", "--pdf")
+    assert reported.exit_code == 0 and "nothing speaks against" in reported.output, reported.output
+    told = (tmp_path / "acceptance.html").read_text()
+    assert "3, 3 of them with a quality from both" in told and "acceptance report: near" in told.casefold()
+    assert "NOBODY" not in told and not re.search(r"\b\d(\.\d+){5,}", told), "no patient, no UID"
+    assert (tmp_path / "acceptance.pdf").read_bytes().startswith(b"%PDF-")
     promoted = run("models", "promote", "near", "--reason", "agrees")
     assert promoted.exit_code == 0, promoted.output
     pids = {event["pid"] for event in gate.events("role_started")}
