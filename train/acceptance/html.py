@@ -39,6 +39,7 @@ td { overflow-wrap: anywhere; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 td.number { white-space: nowrap; }
 tr { break-inside: avoid; }
+tbody tr:first-child { break-before: avoid; }
 thead { display: table-header-group; }
 .note { font-size: .82rem; color: #404040; margin: .15rem 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: .6rem 0; }

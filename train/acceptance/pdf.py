@@ -31,7 +31,8 @@ _FACES = (
 _BODY, _BOLD, _MONO = _FACES
 _INK, _LINE, _SHADE = "#1a1a1a", "#8a8a8a", "#f0f0f0"
 _MARGIN_MM, _WIDTH_MM = 16, 178
-_NUMBER_MM = 11.0  #: least width of a column
+_CHARACTER_MM, _BOLD_WIDER, _PADDING_MM = 1.45, 1.35, 2.5  #: of a table's text
+_WRAP_FROM = 24  #: characters of a cell beyond which it may wrap
 
 
 def render(document: Document, content: str) -> bytes:
@@ -96,7 +97,7 @@ class _Story:
             "body": body,
             "title": style("title", fontName=_BOLD, fontSize=16, leading=20),
             "head": style("head", fontName=_BOLD, fontSize=11.5, leading=14, spaceBefore=10, keepWithNext=1),
-            "strong": style("strong", fontName=_BOLD, borderWidth=1.2, borderColor=ink, borderPadding=5,
+            "strong": style("strong", fontName=_BOLD, borderWidth=1.2, borderColor=ink, borderPadding=5, leftIndent=5, rightIndent=5,
                             spaceBefore=6, spaceAfter=10),
             "caption": style("caption", fontName=_BOLD, fontSize=8, spaceBefore=6, spaceAfter=2,
                              keepWithNext=1),
@@ -159,7 +160,7 @@ class _Story:
             ]
             for row in texts
         ]
-        yield self._grid([heads, *rows], _widths([[c.name for c in table.columns], *texts]), heads=1)
+        yield self._grid([heads, *rows], _widths([c.name for c in table.columns], texts), heads=1)
         for note in table.notes:
             yield self._text(note, "note")
 
@@ -210,9 +211,20 @@ class _Story:
         yield KeepTogether([self._grid([heads, *rows], [38.0, 50.0, 55.0, 35.0], heads=1, height=30)])
 
 
-def _widths(texts: list[list[str]]) -> list[float]:
-    """Columns share the page by the square root of their longest text: the longest wrap first."""
-    longest = [max(len(text) for text in column) for column in zip(*texts, strict=True)]
-    wanted = [max(length, 4) ** 0.5 for length in longest]
-    free = _WIDTH_MM - _NUMBER_MM * len(wanted)
-    return [_NUMBER_MM + free * one / sum(wanted) for one in wanted]
+def _widths(heads: list[str], rows: list[list[str]]) -> list[float]:
+    """Columns as wide as their cells, or as their head's longest word; what is long shares what is left."""
+    longest = [
+        max(
+            [
+                max((len(word) for word in head.split()), default=0) * _BOLD_WIDER,
+                *(len(row[n]) for row in rows),
+            ]
+        )
+        for n, head in enumerate(heads)
+    ]
+    wanted = [min(length, _WRAP_FROM) * _CHARACTER_MM + _PADDING_MM for length in longest]
+    spare = _WIDTH_MM - sum(wanted)
+    if spare < 0:
+        return [one * _WIDTH_MM / sum(wanted) for one in wanted]
+    shares = [length**0.5 for length in longest]
+    return [one + spare * share / sum(shares) for one, share in zip(wanted, shares, strict=True)]

@@ -188,7 +188,7 @@ def _baselines(case: Case, models: tuple[Told, Told]) -> Iterator[Block]:
                 )
                 for row in case.baselines
             ),
-            notes=("`qagate baselines --all` tells which protocol each number is.",),
+            notes=("Which protocol a number is: qagate baselines --all.",),
         )  # fmt: skip
 
 
