@@ -23,9 +23,9 @@ from train.compare import Comparison, compare
 from train.dataset import Recipe, Samples, Taught, build, read_recipe
 from train.evaluation.ladders import Figures, figures
 from train.fit import HeldOut, final_head, labels, leave_subjects_out, seen_as, type_names
-from train.foreign import stranger_features
+from train.foreign import features_of
 from train.ridge import standardise
-from train.strangers import strangers
+from train.strangers import strangers, test_objects
 
 OOD_MARGIN = 1.0  #: limit of the out-of-distribution distance over the largest held-out one
 LITE0_PARAMETERS = 2_939_120
@@ -79,10 +79,12 @@ def _declining(
     if not recipe.strangers:
         return head, float("nan"), float(far.mean())
     pictures = strangers(modality, seed=recipe.seed)
-    strange = stranger_features(pictures, modality, WEIGHTS / "lite0.safetensors")
-    own, theirs = foreign.held_out(samples, strange, [one.name for one in pictures])
+    backbone = WEIGHTS / "lite0.safetensors"
+    strange = features_of([one.pixels for one in pictures], modality, backbone)
+    objects = features_of(test_objects(modality, seed=recipe.seed), modality, backbone)
+    own, theirs = foreign.held_out(samples, strange, [one.name for one in pictures], objects)
     limit = foreign.limit_of(own)
-    declining = replace(head, foreign=foreign.foreign(samples, strange, limit))
+    declining = replace(head, foreign=foreign.foreign(samples, strange, objects, limit))
     z = standardise(strange, head.mean.astype(np.float64), head.scale.astype(np.float64))
     beyond = head.strangeness(z.astype(np.float32)) > 1
     return (

@@ -23,6 +23,7 @@ Array = npt.NDArray[np.float32]
 SIDE = 256  #: pixels of what is drawn, and of the crops
 CROPS = 3  #: of each picture, beside the whole one
 DRAWN = 4  #: of each kind
+OBJECTS = 40  #: digital phantoms
 
 #: Files of scikit-image's data folder (CC0, public domain or BSD) by what they show.
 _FILES = {
@@ -54,6 +55,37 @@ def strangers(modality: str, *, seed: int = 0) -> list[Stranger]:
             low, high = CT_RANGES_HU[number % 2] if modality == "CT" else (0.0, 1000.0)
             found.append(Stranger(kind=kind, name=name, pixels=low + (high - low) * part))
     return found
+
+
+def test_objects(modality: str, *, seed: int = 0) -> list[Array]:
+    """Digital phantoms of quality assurance as slices of the modality: the gate must not decline these."""
+    rng = np.random.default_rng(seed)
+    low, high = (-1000.0, 400.0) if modality == "CT" else (0.0, 1000.0)
+    return [np.asarray(low + (high - low) * _test_object(rng), dtype=np.float32) for _ in range(OBJECTS)]
+
+
+def _test_object(rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """A filled disc with inserts, rows of holes, a grid or a bar, slightly blurred, shaded and noisy."""
+    y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
+    radius, level = rng.uniform(0.6, 0.9), rng.uniform(0.5, 0.8)
+    distance = np.hypot(x * rng.uniform(0.95, 1.05), y)
+    image = np.where(distance < radius, level, 0.0)
+    for _ in range(int(rng.integers(0, 9))):
+        angle, far, size = rng.uniform(0, 2 * np.pi), radius * rng.uniform(0, 0.75), rng.uniform(0.03, 0.15)
+        image[np.hypot(x - far * np.cos(angle), y - far * np.sin(angle)) < size] = rng.uniform(0.2, 1)
+    inner = distance < 0.8 * radius
+    if rng.random() < 0.4:
+        top, left = rng.uniform(-0.4, 0.2, 2)
+        step = rng.uniform(0.03, 0.08)
+        box = inner & (y > top) & (y < top + 0.3) & (x > left) & (x < left + 0.3)
+        image[box & ((y % step) < step / 2) & ((x % step) < step / 2)] = 0.1
+    if rng.random() < 0.3:
+        image[inner & (((x % 0.2) < 0.02) | ((y % 0.2) < 0.02))] = 0.15
+    if rng.random() < 0.5:
+        image[(np.abs(x) < rng.uniform(0.2, 0.6)) & (np.abs(y) < 0.05)] = rng.uniform(0, 0.4)
+    image = ndimage.gaussian_filter(image, rng.uniform(0.4, 1.2)) * (1 + rng.uniform(-0.2, 0.2) * y)
+    noise = rng.uniform(0.002, 0.03) * rng.standard_normal((2, SIDE, SIDE))
+    return np.asarray(np.clip(np.hypot(image + noise[0], noise[1]), 0, 1))
 
 
 def _photographs() -> Iterator[tuple[str, str, Array]]:

@@ -47,11 +47,12 @@ def test_the_direction_tells_strangers_it_was_not_taught_with() -> None:
     samples = _samples()
     rng = np.random.default_rng(1)
     strange = (rng.standard_normal((20, 8)) + 6 * np.eye(8)[0]).astype(np.float32)
-    own, theirs = held_out(samples, strange, [str(n // 2) for n in range(20)])
+    none = np.empty((0, 8), np.float32)
+    own, theirs = held_out(samples, strange, [str(n // 2) for n in range(20)], none)
     limit = limit_of(own)
     assert (theirs > limit).mean() > 0.9 and (own > limit).mean() < 0.05
-    found = direction(samples, strange)
-    weights = foreign(samples, strange, limit)
+    found = direction(samples, strange, none)
+    weights = foreign(samples, strange, none, limit)
     z = np.clip((strange - found.mean) / found.scale, -5, 5)
     assert np.allclose(z @ weights[:-1] + weights[-1], found(strange)[:, 0] / limit, atol=1e-4)
 

@@ -23,6 +23,7 @@ from train.study.curve import NAMES, Point, learning_curve, subjects_for
 from train.study.network import predictions
 
 AIMS = {"srocc": 0.8, "relative": 0.9, "pairs": 0.98, "types": 0.85}
+COPIES = 1  #: randomised copies that the many fits of learning curve and unseen types are taught with
 THIS, FIRST = "this model", "first model's heads"
 
 
@@ -42,9 +43,16 @@ class _Part:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--cache", default=".cache", type=click.Path(path_type=Path), help="Features computed before.")
 @click.option("--network-epochs", default=0, show_default=True, help="Epochs of the ResNet18 rival; 0: none.")
+@click.option("--draws", default=5, show_default=True, help="Sets of subjects for each point of the curve.")
 @click.option("--processes", default=1, show_default=True, help="Processes that compute features.")
 def main(
-    recipe_path: Path, references: Path, out: Path, cache: Path, network_epochs: int, processes: int
+    recipe_path: Path,
+    references: Path,
+    out: Path,
+    cache: Path,
+    network_epochs: int,
+    draws: int,
+    processes: int,
 ) -> None:
     """Tables and plots of the default model that RECIPE trains, on subjects left out."""
     recipe = read_recipe(recipe_path)
@@ -59,11 +67,17 @@ def main(
         given = {one.modality: (one.samples, one.label, one.references) for one in parts}
         scores = predictions(given, recipe, out / "network", epochs=network_epochs)
     for one in parts:
-        _study(one, recipe, scores.get(one.modality), out / one.modality.lower(), cache, processes)
+        _study(one, recipe, scores.get(one.modality), out / one.modality.lower(), cache, processes, draws)
 
 
 def _study(
-    part: _Part, recipe: Recipe, network: Floats | None, out: Path, cache: Path, processes: int
+    part: _Part,
+    recipe: Recipe,
+    network: Floats | None,
+    out: Path,
+    cache: Path,
+    processes: int,
+    draws: int,
 ) -> None:
     samples, label = part.samples, part.label
     taught = recipe.taught.get(part.modality, Taught())
@@ -84,9 +98,10 @@ def _study(
     named = np.array(types)[held_out.kinds.argmax(axis=1)]
     agreement.confusion(seen_as(samples)[seen], named[seen], types).write(out, "types")
 
+    few = samples.copy <= COPIES
     fit = _fit(recipe, taught, types)
-    answers = np.column_stack([held_out.score, held_out.kinds])
-    transfer.unseen_types(samples, label, fit, answers).write(out, "unseen-types")
+    answers = np.column_stack([held_out.score, held_out.kinds])[few]
+    transfer.unseen_types(samples.where(few), label[few], fit, answers).write(out, "unseen-types")
     middle, spread, sharpness = calibrate(samples, held_out)
     quality = 1 / (1 + np.exp(-(held_out.score[plain] - middle) / spread))
     pictures.quality_by_severity(samples.severity[plain], quality, out / "quality", title=part.modality)
@@ -98,7 +113,7 @@ def _study(
         title=part.modality,
     )  # fmt: skip
     kinds = np.array([types.index(kind) for kind in seen_as(samples)])
-    points = learning_curve(samples, label, fit, kinds)
+    points = learning_curve(samples.where(few), label[few], fit, kinds[few], draws=draws)
     _curve(points).write(out, "learning-curve")
     pictures.learning(points, out / "learning-curve", title=part.modality)
     (out / "learning-curve.json").write_text(json.dumps([asdict(p) for p in points], indent=1) + "\n")
