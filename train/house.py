@@ -6,6 +6,7 @@ Patients are told apart by a keyed hash whose key is thrown away; no identifier 
 from __future__ import annotations
 
 import hashlib
+import random
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,20 @@ class Choice:
 
     accepted: tuple[Accepted, ...]
     left_out: tuple[str, ...]  #: one sentence each, naming the place on disk
+
+
+def drawn(series: Sequence[SeriesFiles], most: int, *, seed: int = 0) -> list[SeriesFiles]:
+    """At most so many series of each modality, at random, in the order given. Raises ValueError below 1."""
+    if most < 1:
+        raise ValueError(f"most {most} is not 1 or more")
+    by_modality: dict[str, list[int]] = {}
+    for place, one in enumerate(series):
+        by_modality.setdefault(one.header.modality, []).append(place)
+    draw = random.Random(seed)
+    taken = {
+        place for places in by_modality.values() for place in draw.sample(places, min(most, len(places)))
+    }
+    return [one for place, one in enumerate(series) if place in taken]
 
 
 def choose(series: Sequence[SeriesFiles], scorer: Scorer, policy: Policy, *, worst: float = 0.1) -> Choice:

@@ -68,6 +68,9 @@ def simulate(
     "--out", type=_FOLDER, default=Path("runs/adapt"), show_default=True, help="New or empty folder."
 )
 @click.option("--worst", default=0.1, show_default=True, help="Share of series left out as likely bad.")
+@click.option(
+    "--most", default=40, show_default=True, help="Series of a modality looked at, drawn at random."
+)
 @click.option("--slices", default=2, show_default=True, help="Slices taken of each series.")
 @click.option("--copies", default=1, show_default=True, help="Of each slice, with contrast and size varied.")
 @click.option("--severities", default="1,2,3,4,5", show_default=True, callback=_numbers, help="0 to 5.")
@@ -75,8 +78,8 @@ def simulate(
 @click.option("--processes", default=1, show_default=True, help="That degrade and measure.")
 @click.pass_context
 def adapt(
-    ctx: click.Context, paths: tuple[Path, ...], out: Path, worst: float, slices: int, copies: int,
-    severities: tuple[float, ...], cache: Path, processes: int,
+    ctx: click.Context, paths: tuple[Path, ...], out: Path, worst: float, most: int, slices: int,
+    copies: int, severities: tuple[float, ...], cache: Path, processes: int,
 ) -> None:  # fmt: skip
     """Fit the default model to the house's own accepted series; PATHS default to the gate's spool.
 
@@ -85,14 +88,14 @@ def adapt(
     from qagate import parts
     from train import adapt as adapting
     from train.dataset import read_recipe
-    from train.house import choose, references
+    from train.house import choose, drawn, references
 
     settings = _settings(ctx, needed=not paths)
     if out.exists() and any(out.iterdir()):
         raise click.ClickException(f"{out} is not empty; name another folder with --out")
     try:
         chosen = choose(
-            _series(paths or (settings.spool_dir,)),
+            drawn(_series(paths or (settings.spool_dir,)), most),
             parts.scorer(settings),
             parts.policy(settings),
             worst=worst,
@@ -129,7 +132,9 @@ def _keep_record(out: Path, params: Mapping[str, Any], modalities: Sequence[str]
 
     from train.run.folder import environment
 
-    lines = [f"{name} = {json.dumps(params[name])}" for name in ("worst", "slices", "copies", "severities")]
+    lines = [
+        f"{name} = {json.dumps(params[name])}" for name in ("worst", "most", "slices", "copies", "severities")
+    ]
     cases = [{"modality": modality} for modality in modalities]
     for name, text in (
         ("recipe.toml", "\n".join(["# qagate train adapt", *lines])),

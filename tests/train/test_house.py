@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from qagate.gate.policy import Policy
 from qagate.gate.scoring import Scorer
 from train.adapt import adapt, summary, write
 from train.dataset import Recipe
-from train.house import choose, references
+from train.house import choose, drawn, references
 from train.house_cli import adapt as adapt_command
 from train.house_cli import simulate
 from train.labels.folder import read_folder
@@ -94,6 +95,16 @@ def test_what_cannot_be_simulated_is_named(tmp_path: Path) -> None:
         write_simulated(found, tmp_path / "out", artefacts=("sunspots",))
     with pytest.raises(SimulationError, match="in is not empty"):
         write_simulated(found, tmp_path / "in")
+
+
+def test_an_archive_is_sampled(tmp_path: Path) -> None:
+    found, _ = group([series(tmp_path / f"{n}", patient="A", shift=n) for n in range(5)])
+    mr = replace(found[0], header=replace(found[0].header, modality="MR"))
+    taken = drawn([*found, mr], 2)
+    assert [one.header.modality for one in taken] == ["CT", "CT", "MR"]
+    assert taken == drawn([*found, mr], 2) and drawn(found, 9) == found
+    with pytest.raises(ValueError, match="most 0"):
+        drawn(found, 0)
 
 
 def test_the_worst_are_left_out_and_patients_stay_together(tmp_path: Path) -> None:
@@ -165,6 +176,8 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads((tmp_path / "runs/adapt/figures.json").read_text())["CT"]["subjects"] == 3
     record = training_record.of_run(tmp_path / "runs/adapt")
     assert record.cases == {"CT": 3} and "torch" in record.environment
-    assert tomllib.loads(record.recipe) == {"worst": 0.0, "slices": 2, "copies": 1, "severities": [5.0]}
+    assert tomllib.loads(record.recipe) == {
+        "worst": 0.0, "most": 40, "slices": 2, "copies": 1, "severities": [5.0],
+    }  # fmt: skip
     bad = CliRunner().invoke(simulate, [str(folders[0]), "--out", "x", "--severities", "4,2"])
     assert bad.exit_code == 2 and "do not rise" in bad.output
