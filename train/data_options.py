@@ -19,7 +19,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
 @contextmanager
-def errors() -> Iterator[None]:
+def errors(to_go_on: str = "`qagate train resume RUN` goes on from the last checkpoint") -> Iterator[None]:
     """Errors as one sentence; a Ctrl-C says how to go on."""
     try:
         yield
@@ -28,9 +28,7 @@ def errors() -> Iterator[None]:
     except (ValueError, RuntimeError, OSError) as error:
         raise click.ClickException(str(error) or type(error).__name__) from error
     except KeyboardInterrupt:
-        raise click.ClickException(
-            "stopped; `qagate train resume RUN` goes on from the last checkpoint"
-        ) from None
+        raise click.ClickException(f"stopped; {to_go_on}") from None
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -80,7 +80,7 @@ def ablate(
 
     The same command goes on after an interruption: finished runs are kept, stopped ones resumed.
     """
-    with errors():
+    with errors("the same command goes on where it stopped"):
         from train.ablate import report, runs
         from train.run.team import joined
 
