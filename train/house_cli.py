@@ -119,7 +119,8 @@ def adapt(
     for modality, one in found.items():
         click.echo(
             f"{modality}: {one.subjects} patients, on those left out SROCC {one.old.srocc:.3f} -> "
-            f"{one.new.srocc:.3f}, steps in order {one.old.pairs:.1%} -> {one.new.pairs:.1%}"
+            f"{one.new.srocc:.3f}, relative to the protocol {one.old.srocc_relative:.3f} -> "
+            f"{one.new.srocc_relative:.3f}, steps in order {one.old.pairs:.1%} -> {one.new.pairs:.1%}"
         )
     click.echo(f"run: {out}; next: qagate models add {out} --name NAME")
 
