@@ -35,7 +35,7 @@ def quality_by_severity(severity: Floats, quality: Floats, stem: Path, *, title:
             box.set(facecolor=BLUE, alpha=0.35, edgecolor=BLUE)
         for line in (*drawn["whiskers"], *drawn["caps"], *drawn["medians"]):
             line.set(color=BLUE)
-        axes.plot(range(len(QUALITY)), QUALITY, "o--", color=VERMILION, label="aim")
+        axes.plot(range(len(QUALITY)), QUALITY, "o--", color=VERMILION, label="aim", clip_on=False)
         axes.set(xlabel="severity (0: clean)", ylabel="quality", ylim=(0, 1))
         axes.text(
             0.01, 0.02, "box: quartiles; whiskers: 10th to 90th percentile",
@@ -54,7 +54,7 @@ def reliability(confidence: Floats, right: npt.NDArray[np.bool_], stem: Path, *,
     with mpl.rc_context(STYLE):
         figure, axes = figure_of(f"{title}: confidence in the type, left-out subjects")
         axes.plot((0, 1), (0, 1), ":", color=GREY, label="exact")
-        axes.plot(said, was, "o-", color=BLUE, label=f"found, {len(parts[0])} images a point")
+        axes.plot(said, was, "o-", color=BLUE, label=f"found, {len(parts[0])} images a point", clip_on=False)
         axes.set(xlabel="probability of the type named", ylabel="share right", xlim=(0, 1), ylim=(0, 1))
         axes.legend(loc="upper left")
         return write_figure(figure, stem)
