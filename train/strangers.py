@@ -18,6 +18,8 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 from sklearn.datasets import load_sample_images
 
+from train.simulate import SIMULATORS, degrade
+
 Array = npt.NDArray[np.float32]
 
 SIDE = 256  #: pixels of what is drawn, and of the crops
@@ -58,10 +60,19 @@ def strangers(modality: str, *, seed: int = 0) -> list[Stranger]:
 
 
 def test_objects(modality: str, *, seed: int = 0) -> list[Array]:
-    """Digital phantoms of quality assurance as slices of the modality: the gate must not decline these."""
+    """Digital phantoms of quality assurance as slices of the modality: the gate must not decline these.
+
+    Each stands there as it is, and spoilt by one artefact after another at severity 1 to 5.
+    """
     rng = np.random.default_rng(seed)
     low, high = (-1000.0, 400.0) if modality == "CT" else (0.0, 1000.0)
-    return [np.asarray(low + (high - low) * _test_object(rng), dtype=np.float32) for _ in range(OBJECTS)]
+    artefacts = sorted(SIMULATORS[modality])
+    found = []
+    for number in range(OBJECTS):
+        clean = np.asarray(low + (high - low) * _test_object(rng), dtype=np.float32)
+        artefact, severity = artefacts[number % len(artefacts)], 1 + number // len(artefacts) % 5
+        found += [clean, degrade(clean, artefact, float(severity), rng, modality)]
+    return found
 
 
 def _test_object(rng: np.random.Generator) -> npt.NDArray[np.float64]:
