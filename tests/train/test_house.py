@@ -112,7 +112,7 @@ def test_the_worst_are_left_out_and_patients_stay_together(tmp_path: Path) -> No
         series(tmp_path / "a1", patient="A"),
         series(tmp_path / "a2", patient="A", shift=3),
         series(tmp_path / "b", patient="B", shift=5),
-        series(tmp_path / "bad", patient="C", noise=250.0),
+        series(tmp_path / "bad", patient="C", noise=150.0),
     ]
     found, _ = group(folders)
     chosen = choose(found, Scorer(load()), Policy(), worst=0.25)
