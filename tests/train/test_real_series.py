@@ -35,7 +35,6 @@ KNOWN = {
     "ct_headphantom_philips_std5mm": {
         ("noise", 2.0), ("noise", 3.5), ("ring", 2.0), ("sparse", 2.0), ("sparse", 3.5),
     },
-    "mr_acr_siemens_aera_1p5t_t1": {("blur", 2.0)},
 }  # fmt: skip
 
 pytestmark = [
