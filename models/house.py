@@ -1,4 +1,4 @@
-"""A house's own models: one folder, one manifest `NAME.toml` and one weights file each.
+"""Adding a model to the house's own: one folder, one manifest `NAME.toml` and one weights file each.
 
 A manifest is written like `models/weights.toml`. Names are given once: results name the model that made
 them, so another model is another name. Nothing here decides which model is used.
@@ -18,7 +18,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from models import training_record
+from models import registry, training_record
+from models.house_folder import names
 from models.weights_file import MANIFEST, ModelEntry, WeightsError, WeightsFile, read_manifest
 
 LICENCE = "house"
@@ -27,33 +28,6 @@ _WEIGHTS = "weights.safetensors"  #: what a training run calls its result
 _FIGURES, _CASES = "figures.json", "cases.json"  #: what it found, and what it was trained and tested on
 _GATE_MODALITIES = ("CT", "MR")
 _DEFAULT = "default"  #: the network of heads on the shipped backbone
-
-
-def names(folder: Path) -> list[str]:
-    """The models of the folder, sorted; none when there is no folder."""
-    return sorted(path.stem for path in folder.glob("*.toml"))
-
-
-def read_entry(folder: Path, name: str) -> ModelEntry:
-    """One model's entry. Raises WeightsError naming its manifest when that cannot be used."""
-    mend = "restore it from a backup, or delete it and add the model again"
-    manifest = folder / f"{name}.toml"
-    entries = read_manifest(manifest, mend=mend)
-    if list(entries) != [name]:
-        raise WeightsError(f"{manifest.name} describes {', '.join(entries) or 'nothing'}, not {name}; {mend}")
-    return entries[name]
-
-
-def find(name: str, *, manifest: Path = MANIFEST, folder: Path | None = None) -> ModelEntry:
-    """The entry of a trained model, shipped or of the folder. Raises ValueError naming those there are."""
-    entries = read_manifest(manifest)
-    own = [] if folder is None else names(folder)
-    if name not in entries and folder is not None and name in own:
-        return read_entry(folder, name)
-    if name not in entries:
-        there = ", ".join(sorted({*entries, *own}))
-        raise ValueError(f"there is no model {name!r} that is trained; there are {there}")
-    return entries[name]
 
 
 def add(
@@ -71,8 +45,6 @@ def add(
     Raises ValueError for a name that is taken or none, or modalities that are missing, WeightsError for
     weights that cannot be used; nothing is left behind then.
     """
-    from models import registry  # imports this module
-
     _check_name(folder, name)
     weights = _weights_of(source)
     told = dict(figures) if figures is not None else _figures(weights.parent / _FIGURES)

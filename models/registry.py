@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from models.default import DefaultModel
-from models.house import find, names, read_entry
+from models.house_folder import find, names, read_entry
 from models.inputs import QualityModel, SliceInput
 from models.weights_file import MANIFEST, WEIGHTS, ModelEntry, WeightsError, read_manifest
 
@@ -44,9 +44,9 @@ def load(
 ) -> QualityModel:
     """A model ready to predict, on "cpu", "cuda" or "cuda:N".
 
-    house: folder of the house's own models (`models.house`), looked through after the shipped ones. The
-    files' sha256, configuration, shapes and a first answer are checked. Raises WeightsError naming file and
-    mend, ValueError for an unknown name. Never touches the network.
+    house: folder of the house's own models (`models.house_folder`), looked through after the shipped ones.
+    The files' sha256, configuration, shapes and a first answer are checked. Raises WeightsError naming file
+    and mend, ValueError for an unknown name. Never touches the network.
     """
     entry = find(name, manifest=manifest, folder=house)
     if house is not None and name not in read_manifest(manifest):

@@ -46,6 +46,15 @@ class Prepared:
 
 def prepare(paths: Sequence[Path]) -> Prepared:
     """Read one series, decode its salient slices and measure them."""
+    series = read(paths)
+    if series.stack is None or series.not_assessed is not None:
+        return series
+    measured = measure(series.slices, series.stack)
+    return replace(series, measures=measured.measures, findings=measured.findings)
+
+
+def read(paths: Sequence[Path]) -> Prepared:
+    """One series with its salient slices decoded and nothing measured."""
     images = read_series(paths)
     prompt = prompt_from(images.attributes)
     stack = scored_stack(images.stacks)
@@ -68,15 +77,7 @@ def prepare(paths: Sequence[Path]) -> Prepared:
     if not slices:
         reason = f"no slice can be read: {broken[0]}" if broken else "every slice is empty"
         return Prepared(images=images, prompt=prompt, stack=stack, not_assessed=reason)
-    measured = measure(slices, stack)
-    return Prepared(
-        images=images,
-        prompt=prompt,
-        stack=stack,
-        slices=slices,
-        measures=measured.measures,
-        findings=measured.findings,
-    )
+    return Prepared(images=images, prompt=prompt, stack=stack, slices=slices)
 
 
 def _why_no_stack(images: SeriesImages, stack: Stack | None) -> str | None:

@@ -274,7 +274,7 @@ def _with_act(model: ModelName, act: RoleAct | None) -> ModelName:
 
 def _sha256(settings: Settings, name: str) -> str:
     """Of the weights a name stands for now; raises as `find`."""
-    from models.house import find
+    from models.house_folder import find
 
     return find(name, folder=settings.house_dir).files[0].sha256
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
+from models.default import Head
+from train.compare import Comparison
 from train.dataset import Recipe, Taught
-
-if TYPE_CHECKING:
-    from train.default import Result
+from train.evaluation.ladders import Figures
 
 _HEAD = """# Model card: default
 
@@ -63,6 +63,22 @@ _LIMITS = """
 `python -m train.default train/recipes/default.toml --references DIR --out DIR`; everything random has its
 seed in the recipe. DIR holds the volumes listed above; none is part of this project.
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One modality's outcome."""
+
+    head: Head
+    figures: Figures
+    types_right: float  #: share of images of severity 2 and more whose type is right
+    clean: tuple[float, float, float]  #: 10th, 50th and 90th percentile of the held-out clean quality
+    strong: tuple[float, float, float]  #: the same at the highest severity
+    comparison: Comparison
+    images: int
+    subjects: int
+    strangers: float  #: share declined of the pictures that no direction was taught with; NaN: none taught
+    own: float  #: share declined of the left-out subjects' images
 
 
 def card(results: Mapping[str, Result], recipe: Recipe) -> str:

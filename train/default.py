@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,10 +18,10 @@ from safetensors.numpy import save_file
 from models.default import PARTS, SCORE_RANGE, Head
 from models.weights_file import WEIGHTS
 from train import foreign
-from train.card import card
+from train.card import Result, card
 from train.compare import Comparison, compare
 from train.dataset import Recipe, Samples, Taught, build, read_recipe
-from train.evaluation.ladders import Figures, figures
+from train.evaluation.ladders import figures
 from train.fit import HeldOut, final_head, labels, leave_subjects_out, seen_as, type_names
 from train.foreign import features_of
 from train.ridge import standardise
@@ -29,22 +29,6 @@ from train.strangers import strangers, test_objects
 
 OOD_MARGIN = 1.0  #: limit of the out-of-distribution distance over the largest held-out one
 LITE0_PARAMETERS = 2_939_120
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One modality's outcome."""
-
-    head: Head
-    figures: Figures
-    types_right: float  #: share of images of severity 2 and more whose type is right
-    clean: tuple[float, float, float]  #: 10th, 50th and 90th percentile of the held-out clean quality
-    strong: tuple[float, float, float]  #: the same at the highest severity
-    comparison: Comparison
-    images: int
-    subjects: int
-    strangers: float  #: share declined of the pictures that no direction was taught with; NaN: none taught
-    own: float  #: share declined of the left-out subjects' images
 
 
 def train(samples: Samples, modality: str, recipe: Recipe, comparison: Comparison) -> Result:

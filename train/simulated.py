@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from qagate.dicom.pixels import decode
-from qagate.examine import Prepared, prepare
+from qagate.examine import Prepared, read
 from qagate.files import SeriesFiles
 from train.consensus import TEACHERS, consensus, teach
 from train.copies import write_copy
@@ -60,7 +60,7 @@ def write_simulated(
         raise SimulationError(f"{out} is not empty; name a new folder")
     rows: list[tuple[str, str, str, float, str, list[float]]] = []
     for number, one in enumerate(series, start=1):
-        prepared = prepare(one.paths)
+        prepared = read(one.paths)
         modality = prepared.prompt.modality
         if prepared.not_assessed or modality not in SIMULATORS:
             why = prepared.not_assessed or f"modality {modality}"
@@ -72,7 +72,7 @@ def write_simulated(
             progress(folder)
             told = {artefact: severity} if severity else {}
             uid = write_copy(one.paths, out / folder, told, seed=seed + number)
-            copy = prepare(sorted((out / folder).glob("*.dcm")))
+            copy = read(sorted((out / folder).glob("*.dcm")))
             rows.append((folder, uid, artefact, severity, modality, _similarity(prepared, copy, modality)))
     found = _labelled(rows)
     _write_labels(out / LABELS, found)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from models import house, registry, training_record
+from models import house, house_folder, registry, training_record
 from models.inputs import SliceInput
 from models.weights_file import WEIGHTS, WeightsError, read_tensors
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 def test_heads_of_the_house_are_added_and_used(heads: Path, folder: Path) -> None:
     (heads.parent / "figures.json").write_text(json.dumps({"ct": {"srocc": 0.9, "images": 12}, "note": "x"}))
     added = house.add(folder, heads.parent, name="ours-1")
-    assert added == house.read_entry(folder, "ours-1")
+    assert added == house_folder.read_entry(folder, "ours-1")
     assert added.figures == {"ct_srocc": 0.9, "ct_images": 12.0}
     assert added.modalities == ("CT", "MR") and added.files[0].licence == "house"
     assert [path.name for path in folder.glob("*.safetensors")] == [added.files[0].file], "no second backbone"
@@ -143,7 +143,7 @@ def test_a_network_needs_its_modalities_and_keeps_its_configuration(folder: Path
     entry = house.add(folder, path, name="net", modalities=["CT"])
     assert (entry.network, entry.modalities, entry.prompts) == ("cnniqa", ("CT",), ())
     assert entry.score_range == (float("-inf"), float("inf")) and entry.parameters > 1000
-    assert house.read_entry(folder, "net") == entry
+    assert house_folder.read_entry(folder, "net") == entry
     assert registry.load("net", house=folder).modalities == ("CT",)
     run = tmp_path / "run"
     run.mkdir()

@@ -99,6 +99,7 @@ def test_parts_that_contradict_each_other(changes: dict[str, object], told: str)
         ),
         ({"network.config": {"dropout": 2.0}}, "dropout 2.0 is not in"),
         ({"prompts": ["region"]}, "stages listens to none"),
+        ({"network": {"name": "mediqa"}, "augmentation.crop": 64}, "mediqa takes whole slices"),
     ],
 )
 def test_what_the_network_cannot_be(changes: dict[str, object], told: str) -> None:

@@ -82,12 +82,12 @@ def _write(settings: Settings, name: str | None, out: Path | None, pdf: bool, by
 
 
 def _told(settings: Settings, role: str, model: ModelName) -> Told:
-    from models import house
+    from models import house_folder
     from models.training_record import TrainingRecord, kept
     from train.acceptance.sections import Told
 
     try:
-        entry = house.find(model.name, folder=settings.house_dir)
+        entry = house_folder.find(model.name, folder=settings.house_dir)
     except (ValueError, RuntimeError):
         entry = None  # a model of the past, whose files were removed
     if entry is not None and entry.files[0].sha256 != model.weights_sha256:

@@ -24,7 +24,7 @@ from torch import Tensor
 from models.inputs import MIN_SIDE
 from models.preparation import Preparation
 from models.prompt import PARTS
-from qagate.examine import prepare
+from qagate.examine import read
 from train.data.case import Case
 from train.disk import NoSpaceError, write_atomically
 
@@ -146,7 +146,7 @@ def _read_header(path: Path, key: str) -> Prepared | None:
 def _from_series(
     case: Case, preparation: Preparation, slices: int
 ) -> tuple[npt.NDArray[np.float32], dict[str, str]] | str:
-    found = prepare(case.paths)
+    found = read(case.paths)
     if found.not_assessed is not None:
         return found.not_assessed
     count = min(slices, len(found.slices))

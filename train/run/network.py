@@ -40,6 +40,8 @@ def configuration(recipe: Recipe) -> Any:
         changes |= {"parameters": recipe.parameters}
     elif recipe.prompts:
         raise RecipeError(f"prompts {recipe.prompts}: {name} listens to none; leave them out, or use mediqa")
+    if kind.module is Mediqa and recipe.augmentation.crop:
+        raise RecipeError("augmentation.crop: mediqa takes whole slices of a series; set it to 0")
     adapter = TypeAdapter(kind.config)
     merged = _merged(adapter.dump_python(kind.variants[variant]), changes)
     try:
