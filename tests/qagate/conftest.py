@@ -1,4 +1,4 @@
-"""The whole gate as a process tree on free loopback ports, and the neighbours it talks to."""
+"""The whole gate as a process tree on free loopback ports, and small series to send it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,15 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from neighbours import ENVIRONMENT, ORTHANC, OrthancServer, Webhook, free_port, until
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -33,24 +28,8 @@ from qagate.store.engine import Store, open_store
 from qagate.store.migrate import migrate
 from qagate.store.views import Overview, SeriesHistory, Views
 
-ORTHANC, STORESCU = Path("/usr/sbin/Orthanc"), Path("/usr/bin/storescu")
+STORESCU = Path("/usr/bin/storescu")
 ENDED = ("DECIDED", "DELIVERED", "FAILED")
-#: DCMTK and Orthanc wait for delayed acknowledgements on loopback without it
-_ENVIRONMENT = os.environ | {"TCP_NODELAY": "1", "OMP_NUM_THREADS": "1"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def until(condition: Callable[[], Any], limit_s: float = 60, every_s: float = 0.1) -> Any:
-    """The condition's first true answer, or its last one when time is up."""
-    deadline = time.monotonic() + limit_s
-    while not (answer := condition()) and time.monotonic() < deadline:
-        time.sleep(every_s)
-    return answer
 
 
 def _toml(values: dict[str, Any]) -> str:
@@ -93,7 +72,7 @@ class Gate:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "qagate.cli", "--config", str(self.config), "serve"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=_ENVIRONMENT,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=ENVIRONMENT,
             )  # fmt: skip
         assert until(lambda: self.answers() or self.process.poll() is not None, limit_s), "no C-ECHO"
         assert self.process.poll() is None, self.log.read_text()[-2000:]
@@ -138,13 +117,13 @@ class Gate:
         """Send files with DCMTK's storescu."""
         address = ["127.0.0.1", str(self.port)]
         command = [str(STORESCU), "-aet", "CT1", "-aec", "QAGATE", *options, *address, *map(str, paths)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=_ENVIRONMENT)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
         assert done.returncode == 0, done.stderr
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command with this gate's settings."""
         command = [sys.executable, "-m", "qagate.cli", "--config", str(self.config), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=_ENVIRONMENT)
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
 
     @property
     def store_url(self) -> str:
@@ -180,90 +159,6 @@ class Gate:
         lines = self.log.read_text().splitlines()
         found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
         return [event for event in found if event["event"] == name]
-
-
-class OrthancServer:
-    """A real archive, stopped and started at will on the same ports and with the same store."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port, self.http = folder, free_port(), free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        folder.mkdir(parents=True, exist_ok=True)
-        settings = {
-            "Name": "test", "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"),
-            "DicomAet": "ORTHANC", "DicomPort": self.port, "HttpPort": self.http,
-            "HttpBindAddresses": ["127.0.0.1"], "AuthenticationEnabled": False, "Plugins": [],
-            "DicomCheckCalledAet": False, "DicomAlwaysAllowStore": True, "DicomAlwaysAllowEcho": True,
-        }  # fmt: skip
-        (folder / "orthanc.json").write_text(json.dumps(settings))
-
-    def settings(self, name: str = "pacs", **values: Any) -> dict[str, Any]:
-        """One [[archive]] of the gate's settings."""
-        return {"name": name, "ae_title": "ORTHANC", "host": "127.0.0.1", "port": self.port} | values
-
-    def start(self) -> OrthancServer:
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(ORTHANC), str(self.folder / "orthanc.json")], stdout=log, stderr=log, env=_ENVIRONMENT
-            )
-        assert until(self._up, 30), (self.folder / "log").read_text()[-2000:]
-        return self
-
-    def stop(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.terminate()
-            process.wait()
-
-    def _up(self) -> bool:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            return bool(self.ask("/system"))
-        return False
-
-    def ask(self, path: str, body: object = None) -> Any:
-        """A REST call: POST with a body, GET without; text is sent as it is."""
-        data = None if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", data, timeout=30) as answer:
-            read = answer.read()
-        return read if path.endswith("/file") else json.loads(read)
-
-    def file(self, sop_instance_uid: str) -> bytes | None:
-        """The stored Part 10 file; None when the archive has none of this UID."""
-        found = [one for one in self.ask("/tools/lookup", sop_instance_uid) if one["Type"] == "Instance"]
-        return self.ask(f"/instances/{found[0]['ID']}/file") if found else None
-
-    def documents(self, modality: str) -> dict[str, str]:
-        """SOP Instance UID -> Orthanc's identifier of everything of one modality."""
-        query = {"Level": "Instance", "Expand": True, "Query": {"Modality": modality}}
-        return {one["MainDicomTags"]["SOPInstanceUID"]: one["ID"] for one in self.ask("/tools/find", query)}
-
-
-class Webhook:
-    """A local HTTP service that notes what it is sent."""
-
-    def __init__(self) -> None:
-        self.bodies: list[dict[str, Any]] = []
-        bodies = self.bodies
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"json://127.0.0.1:{self._server.server_address[1]}/"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @functools.cache
