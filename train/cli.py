@@ -142,13 +142,14 @@ def _train(recipe: Recipe, base: Path, cases: Sequence[Any], options: dict[str, 
     from train.data.splits import folds_of
     from train.run import stages
     from train.run.folder import check_new
-    from train.run.network import configuration
+    from train.run.network import configuration, initial_weights
     from train.run.team import joined
 
     out = options["out"] or RUNS / f"{recipe.stage}-{Path(options['name']).stem}"
     cache = options["cache"] or RUNS / "cache"
     check_new(out)
     configuration(recipe)
+    initial_weights(recipe, base)
     folds_of(cases, recipe.folds, recipe.seed)
     with joined(options["device"]) as team:
         if team.leads:

@@ -185,6 +185,14 @@ def test_mistakes_end_in_one_sentence_before_anything_is_trained(
     assert "Traceback" not in said.output and not (tmp_path / "run").exists()
 
 
+def test_a_missing_start_is_named_before_anything_is_prepared(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
+    said = run(None, "--set", 'start.kind="checkpoint"')
+    assert said.exit_code == 1 and "name it with --start" in said.output
+    assert "preparing" not in said.output and not (tmp_path / "cache").exists()
+
+
 def test_labels_that_teach_nothing_are_refused(run: Callable[..., Result], labelled: Path) -> None:
     file = labelled / "labels.csv"
     text = file.read_text()

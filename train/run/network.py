@@ -72,7 +72,7 @@ def build(recipe: Recipe, *, folder: Path | None = None) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         module = NETWORKS[recipe.network.name].module(config)
-        initialise(module, _initial(recipe, folder))
+        initialise(module, initial_weights(recipe, folder))
     for parameter in frozen(module, recipe):
         parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in module.parameters()):
@@ -80,7 +80,8 @@ def build(recipe: Recipe, *, folder: Path | None = None) -> nn.Module:
     return module
 
 
-def _initial(recipe: Recipe, folder: Path | None) -> InitialWeights:
+def initial_weights(recipe: Recipe, folder: Path | None) -> InitialWeights:
+    """Where the recipe starts; a relative path counts from the folder. Raises RecipeError for none."""
     start = recipe.start
     if start.kind == "checkpoint" and not start.path:
         raise RecipeError("start.kind = 'checkpoint' needs the file of a former run: name it with --start")
