@@ -149,11 +149,6 @@ def checks(groups: Sequence[Group], rules: PromotionRules, failed: int = 0) -> t
     return tuple(found)
 
 
-def objections(groups: Sequence[Group], rules: PromotionRules, failed: int = 0) -> tuple[str, ...]:
-    """Why the challenger must not become champion, a sentence each; none: it may. Arguments as `checks`."""
-    return tuple(check.objection for check in checks(groups, rules, failed) if not check.met)
-
-
 def _held(group: Group, rules: PromotionRules) -> list[Check]:
     labelled = group.labelled
     if labelled is None or labelled.cases < rules.min_cases:

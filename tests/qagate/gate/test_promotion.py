@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from qagate.gate.promotion import Pair, PromotionRules, compare, objections, srocc
+from qagate.gate.promotion import Group, Pair, PromotionRules, checks, compare, srocc
 
 RULES = PromotionRules()
 
@@ -37,6 +38,10 @@ def pairs(
         )
         for a, b, t in zip(one, other, truth, strict=True)
     ]  # fmt: skip
+
+
+def objections(groups: Sequence[Group], rules: PromotionRules) -> tuple[str, ...]:
+    return tuple(check.objection for check in checks(groups, rules) if not check.met)
 
 
 def test_an_equal_challenger_may_be_promoted() -> None:
