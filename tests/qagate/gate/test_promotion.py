@@ -40,8 +40,8 @@ def pairs(
     ]  # fmt: skip
 
 
-def objections(groups: Sequence[Group], rules: PromotionRules) -> tuple[str, ...]:
-    return tuple(check.objection for check in checks(groups, rules) if not check.met)
+def objections(groups: Sequence[Group], rules: PromotionRules, failed: int = 0) -> tuple[str, ...]:
+    return tuple(check.objection for check in checks(groups, rules, failed) if not check.met)
 
 
 def test_an_equal_challenger_may_be_promoted() -> None:
