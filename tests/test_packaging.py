@@ -29,7 +29,7 @@ def test_the_three_names_belong_to_qagate_alone() -> None:
         assert set(owners.get(name, ["qagate"])) <= {"qagate"}, owners[name]
 
 
-@pytest.mark.parametrize("extra", ["install", "train", "demo", "report", "openvino", "test"])
+@pytest.mark.parametrize("extra", ["install", "train", "demo", "report", "openvino", "oidc", "test"])
 def test_every_range_admits_its_pin(extra: str) -> None:
     wanted = (
         lines("options", "install_requires") if extra == "install" else lines("options.extras_require", extra)

@@ -30,6 +30,7 @@ from qagate.series import State
 
 DELIVERY_STATES = ("PENDING", "SENDING", "SENT", "DEAD")
 KINDS = ("SR", "KOS", "FORWARD", "ALERT")
+ROLES = ("viewer", "radiographer", "physicist", "admin")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -326,4 +327,63 @@ refused = Table(
     Column("calling_ae_title", Text, nullable=False),
     Column("address", Text, nullable=False),
     Column("refused_at", UtcDateTime, nullable=False),
+)
+
+# Who may look at the pages. Rows stay: labels and audit name their users.
+account = Table(
+    "account",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),  # lower case, as labels name raters
+    Column("role", Text, nullable=False),
+    Column("source", Text, nullable=False),  # who vouches: "local", "oidc" or "proxy"
+    Column("password_hash", Text),  # argon2; NULL: cannot log in by password
+    Column("disabled", Boolean, nullable=False),
+    Column("wall", Boolean, nullable=False),  # a display on the wall: no idle limit
+    Column("wrong_passwords", Integer, nullable=False),  # in a row
+    Column("locked_until", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime),  # last login
+    CheckConstraint(_one_of("role", ROLES), name="role"),
+)
+
+# One browser that is logged in. The cookie's token is not kept, only its hash.
+login = Table(
+    "login",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
+    Column("token_sha256", Text, nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Index("ix_login_account_id", "account_id"),
+)
+
+# One program that may use the API in its account's name. The token is not kept, only its hash.
+api_token = Table(
+    "api_token",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("token_sha256", Text, nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("seen_at", UtcDateTime),
+    Index("ix_api_token_account_id", "account_id"),
+)
+
+# Rows are only ever added: who did what, when.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("series_instance_uid", Text),  # no key: the trail outlives the series
+    Column("details", Text, nullable=False),  # JSON
+    Index("ix_audit_actor_id", "actor", "id"),
+    Index("ix_audit_act_id", "act", "id"),
+    Index("ix_audit_series_instance_uid_id", "series_instance_uid", "id"),
 )

@@ -38,6 +38,7 @@ def test_migrated_schema_equals_the_tables(empty_url: str) -> None:
             for check in inspect(connection).get_check_constraints(table.name)
         }
     assert names == {
+        ("account", "ck_account_role"),
         ("series", "ck_series_state"),
         ("outbox", "ck_outbox_state"),
         ("outbox", "ck_outbox_kind"),

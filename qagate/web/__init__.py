@@ -1,0 +1,1 @@
+"""The pages and the REST API: what people look at and click. Decides nothing about series."""
