@@ -17,7 +17,7 @@ from qagate.store.baselines import BaselineChange, apply
 from qagate.store.codec import dumps
 from qagate.store.engine import Store
 from qagate.store.outbox import OutboxItem, deliver_if_done, insert_items
-from qagate.store.rows import instances_of, series_of, text
+from qagate.store.rows import instances_of, judged, series_of, text
 from qagate.store.schema import conflict, instance, outbox, refused, result, series
 from qagate.store.transitions import move
 
@@ -186,7 +186,9 @@ class Queue:
         decided = move(State.SCORING, State.DECIDED).where(*_held(claimed))
         with self._store.write() as connection:
             row = connection.execute(
-                decided.values(last_error=None, decided_at=now).returning(series.c.worker)
+                decided.values(
+                    last_error=None, decided_at=now, **judged(claimed.revision, assessment, decision)
+                ).returning(series.c.worker)
             ).one_or_none()
             if row is None:
                 return False

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Insert, Row, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from qagate.assessment import Assessment, Decision
 from qagate.series import Instance, Series, SeriesHeader, State
 from qagate.store.schema import instance
 
@@ -28,6 +29,16 @@ def insert_new(connection: Connection, table: Table) -> Insert:
     if connection.dialect.name == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
     return postgresql.insert(table).on_conflict_do_nothing()
+
+
+def judged(revision: int, assessment: Assessment, decision: Decision) -> dict[str, object]:
+    """Return what a row of `series` repeats of its last result."""
+    return {
+        "verdict": decision.verdict.value,
+        "quality": None if assessment.quality is None else float(assessment.quality),
+        "judged_revision": revision,
+        "region": assessment.prompt.region,
+    }
 
 
 def series_of(row: Row[Any], instances: tuple[Instance, ...] = ()) -> Series:

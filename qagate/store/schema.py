@@ -107,9 +107,22 @@ series = Table(
     Column("lease_expires_at", UtcDateTime),
     Column("last_error", Text),
     Column("decided_at", UtcDateTime),  # of the last decision, whatever its revision
+    # of the last result, so that one index filters and sorts a list of 100,000 series
+    Column("verdict", Text),
+    Column("quality", Float),
+    Column("judged_revision", Integer),  # less than `revision`: the verdict is provisional
+    Column("region", Text, nullable=False, server_default=""),  # of the prompt
     CheckConstraint(_one_of("state", tuple(state.value for state in State)), name="state"),
     Index("ix_series_state_not_before_id", "state", "not_before", "id"),
-    Index("ix_series_last_received_at_id", "last_received_at", "id"),
+    Index(
+        "ix_series_worklist",
+        *("last_received_at", "id", "state", "verdict", "quality"),
+        *("station_name", "modality", "region", "protocol_name"),
+    ),
+    Index("ix_series_station_last_received_at_id", "station_name", "last_received_at", "id"),
+    Index("ix_series_modality", "modality"),
+    Index("ix_series_region", "region"),
+    Index("ix_series_study_instance_uid", "study_instance_uid"),
     Index("ix_series_station_protocol_decided", "station_name", "protocol_name", "decided_at"),
 )
 
@@ -314,6 +327,30 @@ calibration = Table(
     Column("reason", Text, nullable=False),
     Column("acted_at", UtcDateTime, nullable=False),
     Index("ix_calibration_weights_sha256_id", "weights_sha256", "id"),
+)
+
+# Rows are only ever added: who has seen the verdict of which revision.
+acknowledged = Table(
+    "acknowledged",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("series_id", ForeignKey("series.id", ondelete="CASCADE"), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("actor", Text, nullable=False),  # a user name
+    Column("at", UtcDateTime, nullable=False),
+    UniqueConstraint("series_id", "revision", "actor"),
+)
+
+# What was done to a scanner: the trends mark it.
+service_event = Table(
+    "service_event",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("station", Text, nullable=False),  # StationName
+    Column("at", UtcDateTime, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("actor", Text, nullable=False),  # a user name
+    Index("ix_service_event_station_at", "station", "at"),
 )
 
 refused = Table(
