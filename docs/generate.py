@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from models.registry import table
 from models.rows import ABSENT
-from qagate import config
+from qagate import config, config_template
 from qagate.gate.measures import MEASURES
 
 HERE = Path(__file__).parent
@@ -47,10 +47,20 @@ def settings() -> str:
         repeated = get_origin(field.annotation) is tuple
         head = f"[[{name}]]" if repeated else f"[{name}]"
         about = f"{section.__doc__}" + (f" Repeatable: {field.description}." if repeated else "")
-        rows = [_setting(key, inner) for key, inner in section.model_fields.items()]
-        sections += ["", f"## `{head}`\n", f"{about}\n", *_table(("key", "default", "meaning"), rows)]
+        sections += _section_rows(head, about, section)
     lines += ["", "## Top level\n", *_table(("key", "default", "meaning"), top), *sections]
     return "\n".join(lines) + "\n"
+
+
+def _section_rows(head: str, about: str, section: type[BaseModel]) -> list[str]:
+    """One section's table, then those of the sections inside it."""
+    inner = {key: _section(field) for key, field in section.model_fields.items()}
+    rows = [_setting(key, field) for key, field in section.model_fields.items() if inner[key] is None]
+    lines = ["", f"## `{head}`\n", f"{about}\n", *_table(("key", "default", "meaning"), rows)]
+    for key, nested in inner.items():
+        if nested is not None:
+            lines += _section_rows(f"{head[:-1]}.{key}]", f"{nested.__doc__}", nested)
+    return lines
 
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:
@@ -75,7 +85,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
-    return "unset" if value is None else f"`{config.toml_value(value)}`"
+    return "unset" if value is None else f"`{config_template.toml_value(value)}`"
 
 
 def measures() -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from qagate import __version__, config, present
+from qagate import __version__, config_template, present
 from qagate.cli_models import baselines, models
 from qagate.command import OWN_ERRORS, ExtendedGroup, fail, settings_of
 
@@ -41,12 +41,12 @@ def main(config_path: Path | None) -> None:
 def init(path: Path, stdout: bool, force: bool) -> None:
     """Write a commented settings file."""
     if stdout:
-        click.echo(config.template(), nl=False)
+        click.echo(config_template.template(), nl=False)
         return
     if path.exists() and not force:
         raise click.ClickException(f"{path} exists; --force overwrites it")
     try:
-        path.write_text(config.template(), encoding="utf-8")
+        path.write_text(config_template.template(), encoding="utf-8")
     except OSError as error:
         fail(error)
     click.echo(f"wrote {path}. Next: `qagate --config {path} check`, then `qagate --config {path} serve`.")

@@ -10,26 +10,22 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from qagate.config_section import Port, Quality, Seconds, Section
+from qagate.config_web import WebSettings
 
 AETitle = Annotated[
     str, Field(min_length=1, max_length=16, pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$")
 ]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
-Quality = Annotated[float, Field(ge=0, le=1)]
 
 
 class ConfigError(ValueError):
     """The settings cannot be used; the message names the key and the mend."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Peer(_Section):
+class Peer(Section):
     """A system that may send to the gate."""
 
     ae_title: str = Field(description="calling AE title; `*` for any")
@@ -43,7 +39,7 @@ class Peer(_Section):
         return addresses
 
 
-class ReceiverSettings(_Section):
+class ReceiverSettings(Section):
     """The C-STORE receiver."""
 
     ae_title: AETitle = Field("QAGATE", description="the gate's own AE title")
@@ -58,7 +54,7 @@ class ReceiverSettings(_Section):
     min_free_mb: int = Field(2048, ge=0, description="C-STORE is refused (0xA700) below this free space")
 
 
-class AssemblySettings(_Section):
+class AssemblySettings(Section):
     """When is a series complete?"""
 
     short_quiet_s: Seconds = Field(
@@ -77,7 +73,7 @@ class AssemblySettings(_Section):
         return self
 
 
-class WorkerSettings(_Section):
+class WorkerSettings(Section):
     """The worker that scores series."""
 
     model: str = Field("default", description="a name that `qagate models` lists")
@@ -92,7 +88,7 @@ class WorkerSettings(_Section):
     poll_s: Seconds = Field(0.05, description="how often an idle worker looks for work")
 
 
-class DeliverySettings(_Section):
+class DeliverySettings(Section):
     """Retries of deliveries and alerts."""
 
     first_retry_s: Seconds = Field(5.0, description="wait after the first failed try; doubles each time")
@@ -102,7 +98,7 @@ class DeliverySettings(_Section):
     poll_s: Seconds = Field(0.05, description="how often the outbox is looked at")
 
 
-class ArchiveSettings(_Section):
+class ArchiveSettings(Section):
     """An archive (PACS) that gets the results, and in `forward` mode the images."""
 
     name: str = Field(min_length=1, max_length=64, description="name used in status and logs")
@@ -120,7 +116,7 @@ class ArchiveSettings(_Section):
     timeout_s: Seconds = Field(30.0, description="wait for each of the archive's answers")
 
 
-class AlertSettings(_Section):
+class AlertSettings(Section):
     """Alerts to the radiographer."""
 
     urls: tuple[str, ...] = Field(
@@ -141,7 +137,7 @@ class AlertSettings(_Section):
     body: str | None = Field(None, description="template of the text, such as `{sentence} {reasons}`")
 
 
-class BaselineSettings(_Section):
+class BaselineSettings(Section):
     """How series of one station, protocol, region and type usually score under one model."""
 
     warm_up: int = Field(30, ge=2, description="series, REPEAT left out, before decisions use a baseline")
@@ -164,7 +160,7 @@ class BaselineSettings(_Section):
         return self
 
 
-class PromotionSettings(_Section):
+class PromotionSettings(Section):
     """What a challenger must not do to become champion; `--force` with a reason overrules it."""
 
     margin: float = Field(
@@ -177,7 +173,7 @@ class PromotionSettings(_Section):
     )
 
 
-class PolicyRuleSettings(_Section):
+class PolicyRuleSettings(Section):
     """One row of the decision table; the first row that matches decides."""
 
     name: str = Field(min_length=1, description="name shown with the decision")
@@ -234,6 +230,7 @@ class Settings(BaseSettings):
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     baseline: BaselineSettings = Field(default_factory=BaselineSettings)
     promotion: PromotionSettings = Field(default_factory=PromotionSettings)
+    web: WebSettings = Field(default_factory=WebSettings)
     peer: tuple[Peer, ...] = Field((), description="who may send; empty: anyone on this machine, nobody else")
     archive: tuple[ArchiveSettings, ...] = Field((), description="where results go")
     rule: tuple[PolicyRuleSettings, ...] = Field((), description="decision table; empty: the default rules")
@@ -296,7 +293,7 @@ class Settings(BaseSettings):
 def load(path: Path | None) -> Settings:
     """Read settings from a TOML file (None: defaults and environment only).
 
-    Relative `data_dir` is taken from the file's folder. ConfigError names each bad key.
+    Relative paths are taken from the file's folder. ConfigError names each bad key.
     """
     values: dict[str, object] = {}
     if path is not None:
@@ -313,7 +310,8 @@ def load(path: Path | None) -> Settings:
     except ValidationError as error:
         raise ConfigError(_explain(error, path)) from None
     base = path.resolve().parent if path is not None else Path.cwd()
-    return settings.model_copy(update={"data_dir": (base / settings.data_dir).resolve()})
+    web = settings.web.relative_to(base)
+    return settings.model_copy(update={"data_dir": (base / settings.data_dir).resolve(), "web": web})
 
 
 def _explain(error: ValidationError, path: Path | None) -> str:
@@ -326,54 +324,3 @@ def _explain(error: ValidationError, path: Path | None) -> str:
             message = "no such setting; `qagate init --stdout` shows them all"
         lines.append(f"  {key}: {message}")
     return "\n".join(lines)
-
-
-def template() -> str:
-    """The commented TOML that `qagate init` writes: every setting with its default."""
-    lines = [
-        "# qagate settings. Every line shows its default; remove the # to change it.",
-        "# Environment variables win over this file: QAGATE_RECEIVER__PORT=104 sets receiver.port.",
-        "",
-    ]
-    lists: list[str] = []
-    tables: list[str] = []
-    for name, field in Settings.model_fields.items():
-        default = field.get_default(call_default_factory=True)
-        if isinstance(default, _Section):
-            tables += _table(f"[{name}]", type(default), active=True)
-        elif name in _LISTS:
-            lists += ["", f"# {field.description}", *_table(f"[[{name}]]", _LISTS[name], active=False)[1:]]
-        else:
-            lines += [f"# {field.description}", f"#{name} = {toml_value(default)}"]
-    return "\n".join(lines + tables + lists) + "\n"
-
-
-_LISTS: dict[str, type[_Section]] = {"peer": Peer, "archive": ArchiveSettings, "rule": PolicyRuleSettings}
-_EXAMPLES: dict[str, object] = {
-    "ae_title": "MYAE", "calling_ae_title": "QAGATE", "name": "my-name", "host": "127.0.0.1",
-    "review_below": 0.5, "repeat_below": 0.3, "modality": "MR", "region": "head", "type": "t1",
-    "title": "{headline}: {subject}", "body": "{sentence} {reasons} {advice}",
-    "station": "MR1*", "protocol": "*brain*", "review_below_baseline": 4, "repeat_below_baseline": 8,
-}  # fmt: skip
-
-
-def _table(head: str, section: type[_Section], *, active: bool) -> list[str]:
-    lines = ["", f"# {section.__doc__}", head if active else f"#{head}"]
-    for name, field in section.model_fields.items():
-        value = None if field.is_required() else field.get_default(call_default_factory=True)
-        shown = _EXAMPLES[name] if value is None else value
-        lines += [f"# {field.description}", f"#{name} = {toml_value(shown)}"]
-    return lines
-
-
-def toml_value(value: object) -> str:
-    """A setting's value as TOML writes it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return f"{value:g}" if isinstance(value, float) else str(value)
-    if isinstance(value, tuple):
-        return "[" + ", ".join(toml_value(item) for item in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {toml_value(item)}" for key, item in value.items()) + "}"
-    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from qagate import config
+from qagate import config, config_template
 
 
 def write(folder: Path, text: str) -> Path:
@@ -13,13 +13,13 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_template_is_valid_and_changes_nothing(tmp_path: Path) -> None:
-    settings = config.load(write(tmp_path, config.template()))
+    settings = config.load(write(tmp_path, config_template.template()))
     assert settings == config.load(write(tmp_path, ""))
 
 
 def test_template_with_every_line_uncommented_is_valid(tmp_path: Path) -> None:
     lines = [line[1:] if line.startswith("#") and not line.startswith("# ") else line
-             for line in config.template().splitlines()]  # fmt: skip
+             for line in config_template.template().splitlines()]  # fmt: skip
     values = tomllib.loads("\n".join(lines))
     settings = config.load(write(tmp_path, "\n".join(lines)))
     assert {"peer", "archive", "rule", "receiver"} <= set(values)
