@@ -12,10 +12,11 @@ from torch import Tensor
 from models.inputs import Pixels, channels
 from models.lite0 import Lite0Features
 from models.shading import shading_features
-from models.spectral import spectral_features
+from models.spectral import PER_CHANNEL, shortfall, spectral_features
 
 LITE0_CHANNELS = 2  #: CT's brain window is left to the spectral block: with it held-out figures fell
 SHADED_CHANNELS = {"CT": 0, "MR": 1}  #: channels whose layout is looked at; CT's head gained nothing from it
+QUIET_CHANNEL = {"CT": 1}  #: where to look for what is smoother than any reference: the wide window
 #: Pixels computed at once. On a CPU the widest map of four images of 256x256 stays below 32 MiB, from where
 #: on the allocator returns memory to the system after each use, and every new page costs a fault.
 BATCH_PIXELS = {"cpu": 4 * 256**2, "cuda": 64 * 256**2}
@@ -35,14 +36,18 @@ class FeatureExtractor:
         """(N, F) float32 features of N slices of one shape and modality, as `working_pixels` gives them.
 
         The order is Lite0 of the first LITE0_CHANNELS channels, the spectral block of every channel, then the
-        layout of the first SHADED_CHANNELS. New blocks come last: older heads look at the first F only.
+        layout of the first SHADED_CHANNELS, or the shortfall of QUIET_CHANNEL. New blocks come last: older
+        heads look at the first F only.
         """
         stack = np.stack([channels(work, modality) for work in working])
         planes = torch.from_numpy(stack).to(self.device)  # (N, C, H, W)
-        shaded = planes[:, : SHADED_CHANNELS[modality]]
-        return torch.cat(
-            [self.lite0(planes[:, :LITE0_CHANNELS]), self.spectral(planes), self.layout(shaded)], dim=1
-        )
+        spectral = self.spectral(planes)
+        found = [self.lite0(planes[:, :LITE0_CHANNELS]), spectral]
+        found.append(self.layout(planes[:, : SHADED_CHANNELS[modality]]))
+        if modality in QUIET_CHANNEL:
+            first = PER_CHANNEL * QUIET_CHANNEL[modality]
+            found.append(shortfall(spectral[:, first : first + PER_CHANNEL]))
+        return torch.cat(found, dim=1)
 
     def lite0(self, planes: Tensor) -> Tensor:
         flat = planes.flatten(0, 1)

@@ -21,8 +21,20 @@ BANDS = ((0.06, 0.20), (0.20, 0.45))  #: cycles per pixel
 FRACTIONS = (2, 3, 4, 5)  #: ghosts at 1/2, 1/3, 1/4, 1/5 of the field of view
 NEIGHBOURS = (-6, -5, -4, 4, 5, 6)  #: shifts a ghost's correlation is compared with, pixels
 RING_SECTORS = 4
-PER_CHANNEL = 2 * BINS - 1 + 4 * len(BANDS) + 6 * len(FRACTIONS) + 2 + RING_SECTORS + 10
+TONES = 10  #: features of `_noise`, the block's last
+PER_CHANNEL = 2 * BINS - 1 + 4 * len(BANDS) + 6 * len(FRACTIONS) + 2 + RING_SECTORS + TONES
+QUIET = -3.0  #: log10 of fine detail, as a share of the channel's range; few references are smoother
 _TINY = 1e-10
+
+
+def shortfall(block: Tensor) -> Tensor:
+    """(N, PER_CHANNEL) of one channel -> (N, 1): how far fine detail falls short of QUIET, decades, -2 to 0.
+
+    The mean over the tones between the 20th and the 80th percentile. Below zero lies what is smoother than
+    the references: there Lite0's features take noise for sharpness (docs/default-model.md).
+    """
+    middle = block[:, 1 - TONES : 3 - TONES]
+    return (middle - QUIET).clamp(max=0).mean(dim=1, keepdim=True)
 
 
 def spectral_features(images: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ from train.simulate import SIMULATORS, degrade, randomise
 Result = TypeVar("Result")
 Floats = npt.NDArray[np.float64]
 #: Raise when features, simulators or teachers change, so that old caches are not read.
-FORMAT = {"CT": 5, "MR": 8}
-FORMAT_COPIES = {"CT": 7, "MR": 9}  #: the same for what touches randomised copies only
+FORMAT = {"CT": 6, "MR": 8}
+FORMAT_COPIES = {"CT": 8, "MR": 9}  #: the same for what touches randomised copies only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +37,13 @@ class Taught:
     within: float = 0.0  #: share of a protocol's mean taken away first (`train.ridge.fit`), for the score
     type_within: float = 0.0  #: the same for the types
     type_ridge: float = 0.0  #: penalty of the types; 0: the score's
+    noise_slope: float = 0.0  #: score lost in a decade of the shortfall, the last feature; 0: it is fitted
 
     def __post_init__(self) -> None:
         if not (0 <= self.within <= 1 and 0 <= self.type_within <= 1):
             raise ValueError(f"{self}: within and type_within are 0 to 1")
-        if min(self.ridge, self.type_ridge) < 0:
-            raise ValueError(f"{self}: ridge and type_ridge are 0 or more")
+        if min(self.ridge, self.type_ridge, self.noise_slope) < 0:
+            raise ValueError(f"{self}: ridge, type_ridge and noise_slope are 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from scipy import linalg, optimize
 from models.default import Head
 from train.consensus import consensus
 from train.dataset import Samples, Taught
-from train.ridge import Features, Linear, fit, standardise
+from train.ridge import Features, Linear, fit, given, standardise
 from train.simulate import SEEN_AS
 
 Floats = npt.NDArray[np.float64]
@@ -66,16 +66,17 @@ def fit_heads(
     samples: Samples, label: Floats, ridge: float, types: Sequence[str], taught: Taught = PLAIN
 ) -> Fitted:
     weights, groups = sample_weights(samples), protocols(samples)
-    score = fit(
-        samples.features, label[:, None], weights, taught.ridge or ridge, groups=groups, within=taught.within
-    )
+    features = samples.features[:, :-1] if taught.noise_slope else samples.features
+    score = fit(features, label[:, None], weights, taught.ridge or ridge, groups=groups, within=taught.within)
     kinds = seen_as(samples)
     told = (samples.artefact == "none") | (samples.severity >= SEEN_FROM)
     one_hot = (kinds[told, None] == np.array(types)[None, :]).astype(np.float64)
     kind = fit(
-        samples.features[told], one_hot, weights[told] * balance(one_hot), taught.type_ridge or ridge,
+        features[told], one_hot, weights[told] * balance(one_hot), taught.type_ridge or ridge,
         groups=groups[told], within=taught.type_within,
     )  # fmt: skip
+    if taught.noise_slope:
+        score, kind = given(score, -taught.noise_slope), given(kind, 0.0)
     return Fitted(score=score, kind=kind, types=tuple(types))
 
 

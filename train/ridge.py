@@ -77,6 +77,16 @@ def fit(
     return Linear(mean=mean, scale=scale, weight=weight, bias=target - centre @ weight)
 
 
+def given(linear: Linear, slope: float) -> Linear:
+    """The same with one more feature, taken as it is, whose slope is given and not fitted."""
+    return Linear(
+        mean=np.append(linear.mean, 0.0),
+        scale=np.append(linear.scale, 1.0),
+        weight=np.vstack([linear.weight, np.full(linear.weight.shape[1], slope)]),
+        bias=linear.bias,
+    )
+
+
 def group_means(values: Floats, weights: Floats, groups: npt.NDArray[np.generic]) -> Floats:
     """(N, K) -> (N, K) the weighted mean of each row's group."""
     _, group = np.unique(groups, return_inverse=True)

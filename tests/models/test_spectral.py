@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.spectral import BINS, FRACTIONS, PER_CHANNEL, spectral_features
+from models.spectral import BINS, FRACTIONS, PER_CHANNEL, shortfall, spectral_features
 
 
 def _image(noise: float = 0.0, size: int = 128) -> np.ndarray:
@@ -40,3 +40,13 @@ def test_a_ghost_raises_the_correlation_at_its_shift() -> None:
 def test_an_image_does_not_depend_on_its_batch() -> None:
     a, b = _image(0.01), _image(0.2)
     assert np.allclose(_features(a, b)[0], _features(a)[0], atol=1e-4)
+
+
+def test_only_images_smoother_than_the_references_fall_short() -> None:
+    def of(noise: float) -> float:
+        return float(shortfall(torch.from_numpy(_features(_image(noise))))[0, 0])
+
+    smooth = [of(noise) for noise in (0.0, 1e-4, 3e-4, 1e-3)]
+    assert smooth[0] == -2.0
+    assert smooth == sorted(smooth) and len(set(smooth)) == len(smooth)
+    assert of(0.01) == of(0.1) == 0.0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -11,9 +12,10 @@ from scipy import ndimage
 from models.inputs import SliceInput
 from models.registry import load
 from models.weights_file import WEIGHTS
-from train.dataset import Recipe, Samples, read_recipe
+from train.dataset import Recipe, Samples, Taught, read_recipe
 from train.default import main
 from train.evaluation.ladders import figures
+from train.fit import fit_heads, labels, type_names
 from train.references import ReferenceError, Volume
 from train.references import load as references
 from train.ridge import fit
@@ -55,6 +57,19 @@ def test_ridge_finds_a_line_in_either_space_and_fades_with_the_penalty(count: in
     assert np.corrcoef(near(x)[:, 0], y[:, 0])[0, 1] > 0.99
     far = fit(x, y, np.ones(count), 1e6)
     assert np.allclose(far(x), y.mean(), atol=1e-2)
+
+
+def test_a_given_slope_is_not_fitted() -> None:
+    samples = _ladder_samples()
+    features = np.random.default_rng(0).standard_normal((7, 3)).astype(np.float32)
+    told = [
+        fit_heads(replace(samples, features=given), labels(samples), 1.0, type_names(samples), taught)
+        for given, taught in ((features[:, :-1], Taught()), (features, Taught(noise_slope=0.2)))
+    ]
+    plain, sloped = (heads.score(features[:, : len(heads.score.mean)])[:, 0] for heads in told)
+    assert np.allclose(sloped, plain - 0.2 * features[:, -1])
+    kinds = [heads.kind(features[:, : len(heads.kind.mean)]) for heads in told]
+    assert np.allclose(*kinds)
 
 
 def test_the_shipped_recipe_reads_and_leaves_the_unseen_checks_out() -> None:

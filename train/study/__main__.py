@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from models.features import SHADED_CHANNELS
+from models.features import QUIET_CHANNEL, SHADED_CHANNELS
 from models.shading import PER_CHANNEL
 from models.weights_file import WEIGHTS
 from train.compare import rivals
@@ -124,11 +124,11 @@ def _study(
 
 
 def _first(part: _Part, recipe: Recipe) -> Floats:
-    """(P,) held-out scores of heads fitted as those of version 1: no layout features, fewer copies."""
+    """(P,) held-out scores of heads fitted as those of version 1: no later features, fewer copies."""
     known = part.samples.copy <= FIRST_COPIES[part.modality]
-    layout = PER_CHANNEL * SHADED_CHANNELS[part.modality]
+    later = PER_CHANNEL * SHADED_CHANNELS[part.modality] + (part.modality in QUIET_CHANNEL)
     samples = part.samples.where(known)
-    samples = replace(samples, features=samples.features[:, : samples.features.shape[1] - layout])
+    samples = replace(samples, features=samples.features[:, : samples.features.shape[1] - later])
     return leave_subjects_out(samples, part.label[known], recipe.ridge).score[samples.copy == 0]
 
 
