@@ -11,15 +11,19 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from models.features import FeatureExtractor
 from models.inputs import SliceInput, SliceOutput, check, working_pixels
+from models.lite0 import FEATURES, LAST_FEATURES
+from models.local_scores import local_scores
 from models.weights_file import WEIGHTS, Array, ModelEntry, WeightsError, read_tensors, verified
 
 CLIP = 5.0  #: standardised features are cut here, as in training
@@ -78,6 +82,11 @@ class Head:
             )
             for i in range(len(z))
         ]
+
+    def slopes(self, features: Array) -> Array:
+        """(N, F or more) -> (N, F): what the score changes with each feature; 0 where the feature is cut."""
+        z = (features[:, : len(self.mean)] - self.mean) / self.scale
+        return np.asarray(np.where(np.abs(z) < CLIP, self.weight[:, 0] / self.scale, 0), dtype=np.float32)
 
     def strangeness(self, z: Array) -> npt.NDArray[np.float32]:
         """The larger of two, each over its limit.
@@ -139,9 +148,27 @@ class DefaultModel:
         outputs: dict[int, SliceOutput] = {}
         for (modality, _), numbers in groups.items():
             work = [working_pixels(slices[n].pixels) for n in numbers]
-            features = self._extract(work, modality).cpu().numpy()
-            outputs.update(zip(numbers, self._heads[modality](features), strict=True))
+            last: list[tuple[Tensor, ...]] = []
+            found = self._extract(work, modality, last)
+            features, head = found.cpu().numpy(), self._heads[modality]
+            maps = _local_scores(last, found, torch.from_numpy(head.slopes(features)).to(found.device))
+            outputs.update(
+                (number, replace(output, quality_map=np.float32(output.score) + part))
+                for number, output, part in zip(numbers, head(features), maps.cpu().numpy(), strict=True)
+            )
         return [outputs[n] for n in range(len(slices))]
+
+
+def _local_scores(last: Sequence[tuple[Tensor, ...]], features: Tensor, slopes: Tensor) -> Tensor:
+    """(N, h, w), the sum of the colour channels' maps; features, slopes: (N, F) with Lite0's blocks first."""
+    layers = [torch.cat(parts) for parts in zip(*last, strict=True)]  # (N * channels, C, H, W) each
+    planes = len(layers[0]) // len(features)  # of a slice: 2 in CT, 1 in MR
+    blocks = (
+        block[:, : planes * FEATURES].reshape(-1, FEATURES)[:, -LAST_FEATURES:]
+        for block in (features, slopes)
+    )
+    found = local_scores(layers, *blocks)
+    return found.view(len(features), planes, *found.shape[1:]).sum(dim=1)
 
 
 def read_heads(path: Path) -> dict[str, Head]:

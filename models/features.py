@@ -32,26 +32,28 @@ class FeatureExtractor:
         self.device = torch.device(device)
         self._lite0 = Lite0Features(weights).to(self.device)
 
-    def __call__(self, working: Sequence[Pixels], modality: str) -> Tensor:
+    def __call__(
+        self, working: Sequence[Pixels], modality: str, last: list[tuple[Tensor, ...]] | None = None
+    ) -> Tensor:
         """(N, F) float32 features of N slices of one shape and modality, as `working_pixels` gives them.
 
         The order is Lite0 of the first LITE0_CHANNELS channels, the spectral block of every channel, then the
         layout of the first SHADED_CHANNELS, or the shortfall of QUIET_CHANNEL. New blocks come last: older
-        heads look at the first F only.
+        heads look at the first F only. last: is given the maps of Lite0's last stages, batch by batch.
         """
         stack = np.stack([channels(work, modality) for work in working])
         planes = torch.from_numpy(stack).to(self.device)  # (N, C, H, W)
         spectral = self.spectral(planes)
-        found = [self.lite0(planes[:, :LITE0_CHANNELS]), spectral]
+        found = [self.lite0(planes[:, :LITE0_CHANNELS], last), spectral]
         found.append(self.layout(planes[:, : SHADED_CHANNELS[modality]]))
         if modality in QUIET_CHANNEL:
             first = PER_CHANNEL * QUIET_CHANNEL[modality]
             found.append(shortfall(spectral[:, first : first + PER_CHANNEL]))
         return torch.cat(found, dim=1)
 
-    def lite0(self, planes: Tensor) -> Tensor:
+    def lite0(self, planes: Tensor, last: list[tuple[Tensor, ...]] | None = None) -> Tensor:
         flat = planes.flatten(0, 1)
-        found = torch.cat([self._lite0(part) for part in _batches(flat)])
+        found = torch.cat([self._lite0(part, last) for part in _batches(flat)])
         return found.view(planes.shape[0], -1)
 
     @staticmethod

@@ -43,8 +43,8 @@ class SliceOutput:
     """Entropy of the model's distribution over grades, 0 (sure) to 1; None when it has none."""
     weight: float = 1.0
     """How much the slice counts beside the others of its series, > 0."""
-    quality_map: Pixels | None = None
-    """(h, w) scores of the image's patches, on the model's scale; None when the model has none."""
+    quality_map: Pixels | None = field(default=None, compare=False)
+    """(h, w) scores of the whole image's patches, on the model's scale; None when the model has none."""
 
 
 class QualityModel(Protocol):

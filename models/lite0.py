@@ -23,6 +23,8 @@ from timm.layers.conv2d_same import Conv2dSame  # noqa: E402
 
 FEATURES = 2 * (32 + 16 + 24 + 40 + 80 + 112 + 192 + 320)  #: a gray image gives this many
 UNUSED = ("conv_head.", "bn2.", "classifier.")
+LAST_CHANNELS = (112, 192, 320)  #: of stages 5 to 7, whose maps still tell where; strides 16, 32, 32
+LAST_FEATURES = 2 * sum(LAST_CHANNELS)  #: the features of these stages, the last of an image's
 
 
 class Lite0Features(nn.Module):
@@ -46,15 +48,19 @@ class Lite0Features(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, last: list[tuple[Tensor, ...]] | None = None) -> Tensor:
+        """last: is given the maps of the last stages, (N, C, h, w) of each of LAST_CHANNELS."""
         x = images * 2 - 1
         if x.ndim == 3:
             x = x.unsqueeze(1).expand(-1, 3, -1, -1)
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
-        found = [_pool(x)]
+        found, maps = [_pool(x)], []
         for stage in self.stages:
             x = stage(x)
             found.append(_pool(x))
+            maps.append(x)
+        if last is not None:
+            last.append(tuple(maps[-len(LAST_CHANNELS) :]))
         return torch.cat(found, dim=1)
 
 

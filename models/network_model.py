@@ -84,6 +84,8 @@ def _outputs(found: Output, calibration: Calibration) -> list[SliceOutput]:
     quality = 1 / (1 + np.exp(-np.clip((scores - calibration.middle) / calibration.spread, -60, 60)))
     unsure = None if found.logits is None else entropy(distribution(found.logits)).cpu().numpy()
     maps = None if found.patch_scores is None else found.patch_scores.flatten(0, -3).float().cpu().numpy()
+    if maps is not None and len(maps) != len(scores):
+        maps = None  # of crops
     logits = None if found.slice_logits is None else found.slice_logits.flatten().cpu().numpy()
     return [
         SliceOutput(

@@ -45,6 +45,17 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QualityMap:
+    """Where a slice is good and where it is not: its patches' scores, in 256 steps, over the whole slice."""
+
+    rows: int
+    columns: int
+    low: float  #: the score of 0, on the model's scale
+    high: float  #: the score of 255
+    cells: bytes  #: rows x columns, row by row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SliceScore:
     """One scored slice."""
 
@@ -56,6 +67,7 @@ class SliceScore:
     artefacts: Mapping[str, float] = field(default_factory=dict)  #: artefact type -> probability
     uncertainty: float | None = None  #: of the model's grade, 0 (sure) to 1; None when it gives none
     weight: float = 1.0  #: share of the slice in the series' mean; shares sum to 1
+    quality_map: QualityMap | None = None  #: None when the model gives none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +113,7 @@ class Assessment:
     score: float | None  #: on the model's own scale; None when not assessed
     slices: tuple[SliceScore, ...] = ()
     measures: Mapping[str, float] = field(default_factory=dict)  #: name with unit -> value
+    technique: Mapping[str, str | float] = field(default_factory=dict)  #: coil, kernel, ctdi_vol_mgy
     findings: tuple[Finding, ...] = ()
     slice_count: int = 0  #: slices in the scored stack
     model: str = ""

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from qagate import present_models
-from qagate.assessment import Verdict
+from qagate.assessment import SliceScore, Verdict
 from qagate.dicom.scu import Delivery
 
 if TYPE_CHECKING:
@@ -72,8 +72,12 @@ def _score_object(row: ScoredSeries) -> dict[str, object]:
             "version": assessment.model_version,
             "weights_sha256": assessment.weights_sha256,
         },
-        "slices": [asdict(one) for one in assessment.slices],
+        "slices": [_slice_object(one) for one in assessment.slices],
     }
+
+
+def _slice_object(one: SliceScore) -> dict[str, object]:
+    return {key: value for key, value in asdict(one).items() if key != "quality_map"}
 
 
 def scores(rows: Sequence[ScoredSeries], as_json: bool) -> None:

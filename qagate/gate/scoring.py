@@ -6,16 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 import torch
 
 from models.inputs import QualityModel, SliceInput, SliceOutput, check
 from models.prompt import PARTS
-from qagate.assessment import Prompt, SliceScore
+from qagate.assessment import Prompt, QualityMap, SliceScore
 from qagate.image import SliceImage
 
 log = structlog.get_logger(__name__)
 
+MAP_SIDE = 32  #: cells a side of a kept quality map, at most
 _WORST_SHARE = 0.5  #: weight of the worst third against the mean of all slices
 
 
@@ -99,6 +101,15 @@ def _words(prompt: Prompt) -> dict[str, str]:
     return {part: getattr(prompt, part) for part in PARTS}
 
 
+def map_of(scores: npt.NDArray[np.float32]) -> QualityMap:
+    """(h, w) scores in 256 steps; sides above MAP_SIDE are averaged down."""
+    sides = tuple(min(side, MAP_SIDE) for side in scores.shape)
+    values = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(scores)[None], sides)[0].numpy()
+    low, high = float(values.min()), float(values.max())
+    steps = np.rint((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
+    return QualityMap(rows=sides[0], columns=sides[1], low=low, high=high, cells=steps.tobytes())
+
+
 def pool(slices: Sequence[SliceImage], outputs: Sequence[SliceOutput]) -> SeriesScore:
     """Join slice scores: half the mean of all by the model's weights, half the mean of the worst third.
 
@@ -118,6 +129,7 @@ def pool(slices: Sequence[SliceImage], outputs: Sequence[SliceOutput]) -> Series
             artefacts=output.artefacts,
             uncertainty=output.uncertainty,
             weight=weight,
+            quality_map=None if output.quality_map is None else map_of(output.quality_map),
         )
         for number, (image, output, weight) in enumerate(zip(slices, outputs, weights, strict=True), start=1)
     )

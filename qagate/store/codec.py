@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -15,6 +16,7 @@ from qagate.assessment import (
     Decision,
     Finding,
     Prompt,
+    QualityMap,
     Rating,
     SliceScore,
     Verdict,
@@ -33,6 +35,8 @@ def _plain(value: Any) -> object:
         return value.value
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
     if hasattr(value, "item"):  # a NumPy number
         return value.item()
     raise TypeError(f"a result holds a {type(value).__name__}, which JSON cannot")
@@ -42,13 +46,20 @@ def load_assessment(text: str) -> Assessment:
     """Return what `dumps` wrote."""
     values: dict[str, Any] = json.loads(text)
     values["prompt"] = Prompt(**_tuples(values["prompt"]))
-    values["slices"] = tuple(SliceScore(**item) for item in values["slices"])
+    values["slices"] = tuple(_slice(item) for item in values["slices"])
     values["findings"] = tuple(
         Finding(**_tuples(item | {"artefact": Artefact(item["artefact"])})) for item in values["findings"]
     )
     if values.get("rating"):
         values["rating"] = Rating(**values["rating"])
     return Assessment(**values)
+
+
+def _slice(item: dict[str, Any]) -> SliceScore:
+    if found := item.get("quality_map"):
+        cells = base64.b64decode(found["cells"])
+        item = item | {"quality_map": QualityMap(**(found | {"cells": cells}))}
+    return SliceScore(**item)
 
 
 def load_decision(text: str) -> Decision:

@@ -43,6 +43,15 @@ def test_the_same_slices_give_the_same_answers(model: QualityModel) -> None:
     assert load().predict(slices) == model.predict(slices)
 
 
+@pytest.mark.parametrize(("modality", "shape"), [("MR", (16, 12)), ("CT", (16, 12))])
+def test_the_quality_map_lies_over_the_image_and_around_the_score(
+    model: QualityModel, modality: str, shape: tuple[int, int]
+) -> None:
+    (out,) = model.predict([_slice(0, modality, shape=(256, 192))])
+    assert out.quality_map is not None and out.quality_map.shape == shape
+    assert out.quality_map.mean() == pytest.approx(out.score, abs=1e-5) and out.quality_map.std() > 0.01
+
+
 def test_nothing_gives_nothing(model: QualityModel) -> None:
     assert model.predict([]) == []
 

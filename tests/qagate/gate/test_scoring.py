@@ -11,7 +11,7 @@ import torch
 
 from models.inputs import SliceInput, SliceOutput
 from qagate.assessment import Prompt
-from qagate.gate.scoring import Scorer, pool
+from qagate.gate.scoring import MAP_SIDE, Scorer, map_of, pool
 from qagate.image import SliceHeader, SliceImage
 
 
@@ -55,6 +55,15 @@ def _series(qualities: Sequence[float], modality: str = "MR", name: str = "1") -
         )
         for number, quality in enumerate(qualities, start=1)
     ]
+
+
+def test_a_quality_map_is_kept_small_and_reads_back() -> None:
+    scores = np.linspace(-1, 3, 80 * 20, dtype=np.float32).reshape(80, 20)
+    kept = map_of(scores)
+    assert (kept.rows, kept.columns) == (MAP_SIDE, 20) and len(kept.cells) == MAP_SIDE * 20
+    back = kept.low + (kept.high - kept.low) * np.frombuffer(kept.cells, np.uint8).reshape(32, 20) / 255
+    assert np.isclose(back[5, 3], scores[13:15, 3].mean(), atol=0.06) and np.all(np.diff(back[:, 0]) > 0)
+    assert set(map_of(np.full((4, 4), 0.5, np.float32)).cells) == {0}
 
 
 def test_slices_of_several_series_share_batches_and_keep_their_places() -> None:

@@ -15,7 +15,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from qagate.assessment import Artefact, Assessment, Decision, Finding, Prompt, SliceScore, Verdict
+from qagate.assessment import (
+    Artefact,
+    Assessment,
+    Decision,
+    Finding,
+    Prompt,
+    QualityMap,
+    SliceScore,
+    Verdict,
+)
 from qagate.series import Instance, Received, SeriesHeader
 from qagate.store.engine import Store, open_store
 from qagate.store.migrate import migrate
@@ -241,6 +250,9 @@ ASSESSMENT = Assessment(prompt=Prompt(dimension="3D", modality="CT"), quality=0.
 DECISION = Decision(verdict=Verdict.PASS, reasons=("good enough",), review_below=0.5, repeat_below=0.3)
 
 
+MAP = QualityMap(rows=1, columns=2, low=0.25, high=1.5, cells=b"\x00\xff")
+
+
 @pytest.fixture
 def result() -> tuple[Assessment, Decision]:
     """Something to finish a series with."""
@@ -257,7 +269,7 @@ def full_result() -> tuple[Assessment, Decision]:
         slices=(
             SliceScore(
                 sop_instance_uid="1.2.1.1", frame_number=3, slice_number=1, score=1.0, quality=0.2,
-                artefacts={"motion": 0.9},
+                artefacts={"motion": 0.9}, quality_map=MAP,
             ),
         ),
         measures={"snr": 12.5},
