@@ -18,6 +18,7 @@ from qagate.gate.policy import Policy, decide
 from qagate.gate.prompts import prompt_from
 from qagate.gate.scoring import Scorer, SeriesScore
 from qagate.gate.slices import is_empty_image, salient, scored_stack
+from qagate.gate.technique import technique_from
 from qagate.image import SeriesImages, SliceHeader, SliceImage, Stack
 from qagate.series import SeriesHeader
 
@@ -128,6 +129,7 @@ def _assessment(
         score=score.score if score and assessed else None,
         slices=_numbered(score.slices, series) if score else (),
         measures=series.measures,
+        technique=technique_from(series.images.attributes),
         findings=series.findings + _recognised(score, series),
         slice_count=len(series.stack.slices) if series.stack else 0,
         model=scorer.model_name,

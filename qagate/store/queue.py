@@ -16,6 +16,7 @@ from qagate.store import intake
 from qagate.store.baselines import BaselineChange, apply
 from qagate.store.codec import dumps
 from qagate.store.engine import Store
+from qagate.store.observations import observe
 from qagate.store.outbox import OutboxItem, deliver_if_done, insert_items
 from qagate.store.rows import instances_of, judged, series_of, text
 from qagate.store.schema import conflict, instance, outbox, refused, result, series
@@ -207,6 +208,7 @@ class Queue:
                     weights_sha256=assessment.weights_sha256,
                 )
             )
+            observe(connection, claimed, assessment, decision, now)
             alarms = () if change is None else apply(connection, change, now)
             insert_items(connection, claimed.series_id, claimed.revision, [*deliveries, *alarms], now)
             deliver_if_done(connection, claimed.series_id)

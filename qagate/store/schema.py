@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -327,6 +328,31 @@ calibration = Table(
     Column("reason", Text, nullable=False),
     Column("acted_at", UtcDateTime, nullable=False),
     Index("ix_calibration_weights_sha256_id", "weights_sha256", "id"),
+)
+
+# What trends and previews need of each series' last result, without its long JSON.
+observation = Table(
+    "observation",
+    metadata,
+    Column("series_id", ForeignKey("series.id", ondelete="CASCADE"), primary_key=True),
+    Column("decided_at", UtcDateTime, nullable=False),
+    Column("station", Text, nullable=False),  # StationName, or the calling AE title where there is none
+    Column("protocol_name", Text, nullable=False),
+    Column("modality", Text, nullable=False),
+    Column("region", Text, nullable=False),  # of the prompt, as is the next
+    Column("type", Text, nullable=False),
+    Column("coil", Text, nullable=False),  # "" when the header names none, as the next
+    Column("kernel", Text, nullable=False),
+    Column("weights_sha256", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("quality", Float),
+    Column("figures", JSON, nullable=False),  # measures and doses: name -> finite number
+    Column("findings", JSON, nullable=False),  # [artefact, severity], the weightiest first
+    Column("baseline_median", Float),  # that decided; NULL: none was warm
+    Column("baseline_mad", Float),
+    Column("baseline_count", Integer),
+    Index("ix_observation_station_decided_at", "station", "decided_at"),
+    Index("ix_observation_decided_at", "decided_at", "station", "verdict"),
 )
 
 # Rows are only ever added: who has seen the verdict of which revision.

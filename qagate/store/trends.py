@@ -1,0 +1,186 @@
+"""How series scored over time: single values, days, doses. Reads only. Days are those of UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from qagate.store.engine import Store
+from qagate.store.schema import baseline, observation, series
+
+QUALITY = "quality"  #: the figure that is a column; every other is a measure or a dose
+_MOST_DISTINCT = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which series; None is any."""
+
+    since: datetime
+    until: datetime  #: not itself
+    station: str | None = None
+    protocol_name: str | None = None
+    modality: str | None = None
+    region: str | None = None
+    type: str | None = None
+    coil: str | None = None
+    kernel: str | None = None
+    weights_sha256: str | None = None  #: another model's qualities are another scale
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """As conditions on `observation`."""
+        found = [observation.c.decided_at >= self.since, observation.c.decided_at < self.until]
+        for name in FILTERS:
+            value = getattr(self, name)
+            if value is not None:
+                found.append(observation.c[name] == value)
+        return found
+
+
+FILTERS = ("station", "protocol_name", "modality", "region", "type", "coil", "kernel", "weights_sha256")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """A figure of one series."""
+
+    series_instance_uid: str
+    at: datetime  #: of the decision
+    value: float
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """A figure over the series of one day."""
+
+    day: date
+    mean: float
+    count: int
+    low: float  #: the smallest
+    high: float  #: the largest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dosed:
+    """One CT series with its dose."""
+
+    series_instance_uid: str
+    at: datetime
+    ctdi_vol_mgy: float
+    value: float
+
+
+class Trends:
+    """Questions to the observations of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def count(self, of: Selection, figure: str) -> int:
+        """How many series have the figure."""
+        query = sa.select(sa.func.count()).where(*of.conditions(), _figure(figure).is_not(None))
+        with self._store.read() as connection:
+            return connection.scalar(query) or 0
+
+    def values(self, of: Selection, figure: str, limit: int) -> tuple[Value, ...]:
+        """The newest of them, oldest first."""
+        value = _figure(figure).label("value")
+        query = (
+            sa.select(series.c.series_instance_uid, observation.c.decided_at, observation.c.verdict, value)
+            .join(series, series.c.id == observation.c.series_id)
+            .where(*of.conditions(), value.is_not(None))
+            .order_by(observation.c.decided_at.desc(), observation.c.series_id.desc())
+            .limit(limit)
+        )
+        with self._store.read() as connection:
+            rows = connection.execute(query).all()
+        return tuple(
+            Value(
+                series_instance_uid=row.series_instance_uid,
+                at=row.decided_at,
+                value=row.value,
+                verdict=row.verdict,
+            )
+            for row in reversed(rows)
+        )
+
+    def days(self, of: Selection, figure: str) -> tuple[Day, ...]:
+        """Each day that has some, oldest first."""
+        value = _figure(figure)
+        with self._store.read() as connection:
+            day = day_of(connection, observation.c.decided_at).label("day")
+            query = (
+                sa.select(
+                    day,
+                    sa.func.avg(value).label("mean"),
+                    sa.func.count().label("number"),
+                    sa.func.min(value).label("low"),
+                    sa.func.max(value).label("high"),
+                )
+                .where(*of.conditions(), value.is_not(None))
+                .group_by(day)
+                .order_by(day)
+            )
+            return tuple(
+                Day(
+                    day=date.fromisoformat(row.day),
+                    mean=row.mean,
+                    count=row.number,
+                    low=row.low,
+                    high=row.high,
+                )
+                for row in connection.execute(query)
+            )
+
+    def doses(self, of: Selection, figure: str, limit: int) -> tuple[Dosed, ...]:
+        """The newest CT series that have a dose and the figure, oldest first."""
+        dose, value = _figure("ctdi_vol_mgy").label("dose"), _figure(figure).label("value")
+        query = (
+            sa.select(series.c.series_instance_uid, observation.c.decided_at, dose, value)
+            .join(series, series.c.id == observation.c.series_id)
+            .where(*of.conditions(), dose.is_not(None), value.is_not(None))
+            .order_by(observation.c.decided_at.desc(), observation.c.series_id.desc())
+            .limit(limit)
+        )
+        with self._store.read() as connection:
+            rows = connection.execute(query).all()
+        return tuple(
+            Dosed(
+                series_instance_uid=row.series_instance_uid,
+                at=row.decided_at,
+                ctdi_vol_mgy=row.dose,
+                value=row.value,
+            )
+            for row in reversed(rows)
+        )
+
+    def compared(self) -> tuple[Mapping[str, str], ...]:
+        """What there is to choose from: each station, protocol, modality, region and type that was scored."""
+        names = ("station", "protocol_name", "modality", "region", "type")
+        columns = [baseline.c[name] for name in names]
+        with self._store.read() as connection:
+            rows = connection.execute(sa.select(*columns).distinct().order_by(*columns))
+            return tuple(dict(row._mapping) for row in rows)
+
+    def distinct(self, of: Selection, name: str) -> tuple[str, ...]:
+        """The values a filter (one of FILTERS) has in a selection, without ""; the first two hundred."""
+        column = observation.c[name]
+        query = sa.select(column).distinct().where(*of.conditions(), column != "").order_by(column)
+        with self._store.read() as connection:
+            return tuple(connection.scalars(query.limit(_MOST_DISTINCT)))
+
+
+def _figure(name: str) -> sa.ColumnElement[Any]:
+    return observation.c.quality if name == QUALITY else observation.c.figures[name].as_float()
+
+
+def day_of(connection: sa.Connection, column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    """The UTC day of a time column, as text: 2026-03-01."""
+    if connection.dialect.name == "sqlite":  # times are UTC text
+        return sa.func.substr(column, 1, 10)
+    return sa.func.to_char(sa.func.timezone("UTC", column), "YYYY-MM-DD")
