@@ -114,7 +114,6 @@ class Assessment:
     slices: tuple[SliceScore, ...] = ()
     measures: Mapping[str, float] = field(default_factory=dict)  #: name with unit -> value
     technique: Mapping[str, str | float] = field(default_factory=dict)  #: coil, kernel, ctdi_vol_mgy
-    technique: Mapping[str, str | float] = field(default_factory=dict)  #: coil, kernel, ctdi_vol_mgy
     findings: tuple[Finding, ...] = ()
     slice_count: int = 0  #: slices in the scored stack
     model: str = ""
