@@ -26,6 +26,10 @@ _INDEXES = {
     "ix_series_region": ["region"],
     "ix_series_study_instance_uid": ["study_instance_uid"],
 }
+_PARTIAL = {
+    "ix_series_unfinished": ("series", ["state", "closed_at"], "state NOT IN ('DECIDED', 'DELIVERED')"),
+    "ix_outbox_unsent": ("outbox", ["series_id"], "state <> 'SENT'"),
+}
 
 
 def upgrade() -> None:
@@ -66,6 +70,9 @@ def upgrade() -> None:
     op.drop_index("ix_series_last_received_at_id", "series")
     for name, columns in _INDEXES.items():
         op.create_index(name, "series", columns)
+    for name, (table, columns, where) in _PARTIAL.items():
+        rows = sa.text(where)
+        op.create_index(name, table, columns, sqlite_where=rows, postgresql_where=rows)
 
 
 def _fill_in_verdicts() -> None:
@@ -108,6 +115,8 @@ def _fill_in_verdicts() -> None:
 
 def downgrade() -> None:
     """Take it back."""
+    for name, (table, _, _) in _PARTIAL.items():
+        op.drop_index(name, table)
     for name in _INDEXES:
         op.drop_index(name, "series")
     op.create_index("ix_series_last_received_at_id", "series", ["last_received_at", "id"])
