@@ -22,7 +22,7 @@ EWMA_WEIGHT, EWMA_SIGMAS = 0.2, 2.962
 """Weight of the newest value and width of the limits: one false alarm in 500 values, a shift of one standard
 deviation found after 10 (Lucas & Saccucci, Technometrics 1990;32:1)."""
 
-REFERENCE = 30  #: values the limits are computed from, unless told otherwise
+REFERENCE = 50  #: values the limits are computed from, unless told otherwise
 FEWEST = 8  #: with fewer values there are no limits
 _MEAN_RANGE = 1.128  #: mean range of two normal values, in standard deviations (Montgomery, appendix VI)
 _LARGEST_RANGE = 3.267  #: mean ranges above which a range is itself out of control (likewise)
