@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from train.labels.agreement import agreement, alpha, icc
+from qagate.gate.agreement import alpha, icc
+from train.labels.agreement import agreement
 from train.labels.opinion import Scoring, bias, follows, on_one_scale, opinions, screen, z_scores
 
 NAN = float("nan")

@@ -12,11 +12,10 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 from qagate.assessment import Artefact
-from qagate.label import Label, LabelKind, Scale
+from qagate.gate.agreement import table
+from qagate.label import Label, LabelKind
 from train.labels.opinion import Opinions, Ratings, Scoring, opinions, screen
 from train.labels.sample import Sample
-
-QUALITY = Scale(0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,28 +73,6 @@ def samples(rated: Sequence[Rated], scoring: Scoring) -> tuple[list[Sample], lis
             )
         )
     return found, problems, notes
-
-
-def table(labels: Sequence[Sequence[Label]]) -> tuple[Ratings, list[str], Scale, list[str]]:
-    """(objects, raters) scores with NaN where there is none, the raters, their scale, and notes.
-
-    Scores of several scales are put on 0 (worst) to 1 (best).
-    """
-    rows = [[one for one in of if one.kind is LabelKind.RATING] for of in labels]
-    raters = sorted({one.rater for row in rows for one in row})
-    scales = {one.scale for row in rows for one in row if one.scale is not None}
-    one_scale = len(scales) == 1
-    ratings = np.full((len(rows), len(raters)), np.nan)
-    for number, row in enumerate(rows):
-        for one in row:
-            assert one.score is not None and one.scale is not None
-            score = one.score if one_scale else one.scale.quality(one.score)
-            ratings[number, raters.index(one.rater)] = score
-    notes = []
-    if len(scales) > 1:
-        names = ", ".join(sorted(map(str, scales)))
-        notes.append(f"ratings came on {len(scales)} scales ({names}) and were put on 0-1")
-    return ratings, raters, next(iter(scales)) if one_scale else QUALITY, notes
 
 
 def patient_of(path: Path) -> tuple[str, str]:

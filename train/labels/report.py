@@ -9,12 +9,12 @@ from datetime import datetime
 
 import numpy as np
 
+from qagate.gate.agreement import table
 from qagate.label import Label, LabelKind, Scale, number
 from qagate.store.labels import Labels, StoredLabel
 from train.evaluation.significance import RESAMPLES
 from train.labels.agreement import Agreement, agreement
 from train.labels.opinion import SCREENED_FROM, Floats, Ratings, bias, follows, screen
-from train.labels.rated import table
 
 BINS = 5  #: of the distribution, where scores are not whole steps
 STEPS = 12  #: different scores up to which each is counted for itself
