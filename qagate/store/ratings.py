@@ -77,7 +77,7 @@ class RatingQueues:
     ) -> tuple[Task, ...]:
         """The next tasks of a rater, best first; what the rater has rated is left out.
 
-        Only the newest LOOKED_AT decided series are looked at. skip: UIDs of series or instances to pass over.
+        Only the newest LOOKED_AT decided series are looked at. skip: UIDs of series or instances to leave out.
         """
         with self._store.read() as connection:
             found = _candidates(connection, rater, subject)
