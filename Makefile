@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.qagate-setup
 
-.PHONY: help setup demo run test test-slow check bench bench-models train-default system-test-deps clean
+.PHONY: help setup demo run test test-slow check bench bench-models texts train-default system-test-deps clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -40,14 +40,19 @@ bench: setup ## measure speed; figures in bench/latest.json
 bench-models: setup ## speed of the papers' networks; figures in bench/models-latest.json
 	@$(BIN)/python bench/networks.py
 
+texts: setup ## gather the pages' texts into the German catalogue, where new ones wait for a translation
+	@cd qagate/web && $(CURDIR)/$(BIN)/pybabel -q extract -F locale/babel.cfg --no-location --sort-output -k _ -k ngettext:1,2 -o /tmp/qagate.pot .
+	@cd qagate/web && $(CURDIR)/$(BIN)/pybabel -q update -i /tmp/qagate.pot -D qagate -d locale -l de --no-fuzzy-matching --ignore-obsolete --no-wrap
+	@rm -f /tmp/qagate.pot
+
 train-default: setup ## the shipped model anew into runs/default; REFERENCES: folder of the recipe's volumes
 	@test -n "$(REFERENCES)" || { echo "say where the recipe's volumes are: make train-default REFERENCES=FOLDER"; exit 2; }
 	@$(BIN)/python -m train.default train/recipes/default.toml --references "$(REFERENCES)" --out runs/default
 
-system-test-deps: ## install what some tests use: dcmtk, orthanc, dicom3tools, PixelMed, PostgreSQL (Debian, Ubuntu)
+system-test-deps: ## install what some tests use: dcmtk, orthanc, dicom3tools, PixelMed, PostgreSQL, Chromium (Debian, Ubuntu)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		dcmtk orthanc dicom3tools libpixelmed-java default-jre-headless postgresql
+		dcmtk orthanc dicom3tools libpixelmed-java default-jre-headless postgresql chromium
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

@@ -50,6 +50,12 @@ def _ready_store(settings: Settings) -> None:
     check_revision(settings.store_url)
 
 
+def begin(settings: Settings, role: str) -> None:
+    """What every role does first: logs, and a database that is ready. Raises StoreError."""
+    _configure(settings, role)
+    _ready_store(settings)
+
+
 def open_configured_store(settings: Settings) -> Store:
     """Open the settings' store, for commands that neither make nor upgrade one. Raises StoreError."""
     check_revision(settings.store_url)
@@ -58,8 +64,7 @@ def open_configured_store(settings: Settings) -> Store:
 
 def receive(settings: Settings, stop: threading.Event) -> None:
     """The receiver role."""
-    _configure(settings, "receiver")
-    _ready_store(settings)
+    begin(settings, "receiver")
     spool = Spool(settings.spool_dir)
     spool.recover()
     with open_store(settings.store_url) as store:
@@ -109,8 +114,7 @@ def _refused(queue: Queue, refusal: Refusal) -> None:
 
 def work(settings: Settings, stop: threading.Event) -> None:
     """The worker role."""
-    _configure(settings, "worker")
-    _ready_store(settings)
+    begin(settings, "worker")
     with open_store(settings.store_url) as store:
         serving = parts.serving(settings, store)
         worker = parts.worker(settings, store, serving)
@@ -120,8 +124,7 @@ def work(settings: Settings, stop: threading.Event) -> None:
 
 def services(settings: Settings, stop: threading.Event) -> None:
     """The services role: periodic jobs and deliveries."""
-    _configure(settings, "services")
-    _ready_store(settings)
+    begin(settings, "services")
     spool = Spool(settings.spool_dir)
     with open_store(settings.store_url) as store:
         queue, outbox = Queue(store), Outbox(store)
@@ -204,11 +207,11 @@ ROLES: Mapping[str, Callable[[Settings, threading.Event], None]] = {
 
 
 def serve(settings: Settings, stop: threading.Event, *, options: Sequence[str]) -> None:
-    """Run every role as a process of its own until `stop`."""
-    _configure(settings, "supervisor")
-    _ready_store(settings)
+    """Run every role as a process of its own until `stop`; the pages are the command line's role `web`."""
+    begin(settings, "supervisor")
+    names = (*ROLES, *(("web",) if settings.web.enabled else ()))
     supervisor.supervise(
-        [supervisor.Role(name, supervisor.role_command(name, options)) for name in ROLES], stop
+        [supervisor.Role(name, supervisor.role_command(name, options)) for name in names], stop
     )
 
 

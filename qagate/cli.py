@@ -81,7 +81,7 @@ def _run(role: Callable[..., None], ctx: click.Context, supervised: bool) -> Non
 @main.command()
 @click.pass_context
 def serve(ctx: click.Context) -> None:
-    """Run the gate: receiver, worker and services as processes of one tree."""
+    """Run the gate: receiver, worker, services and pages as processes of one tree."""
     from qagate import app
 
     settings = settings_of(ctx)
@@ -94,14 +94,23 @@ def _role_command(name: str, help: str) -> None:
     @click.option("--supervised", is_flag=True, hidden=True)
     @click.pass_context
     def command(ctx: click.Context, supervised: bool) -> None:
-        from qagate import app
+        _run(_role(name), ctx, supervised)
 
-        _run(app.ROLES[name], ctx, supervised)
+
+def _role(name: str) -> Callable[..., None]:
+    if name == "web":
+        from qagate.web import serve as web
+
+        return web.run
+    from qagate import app
+
+    return app.ROLES[name]
 
 
 _role_command("receiver", "Run the C-STORE receiver alone.")
 _role_command("worker", "Run one scoring worker alone; any number may share a store and a spool.")
 _role_command("services", "Run the scheduler and the deliveries alone.")
+_role_command("web", "Run the pages and the REST API alone.")
 
 
 @main.command()

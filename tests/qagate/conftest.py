@@ -62,6 +62,7 @@ class Gate:
             "assembly": {"short_quiet_s": 0.4, "long_quiet_s": 3.0, "poll_s": 0.1},
             "worker": {"threads": 1, "lease_s": 10.0},
             "delivery": {"first_retry_s": 0.5, "max_retry_s": 1.0},
+            "web": {"enabled": False},
         }
         for key, value in settings.items():
             sections[key] = sections.get(key, {}) | value if isinstance(value, dict) else value

@@ -1,0 +1,132 @@
+"""What goes wrong, told as one plain sentence with the mend: a page for people, JSON for programs."""
+
+from __future__ import annotations
+
+import secrets
+from http import HTTPStatus
+from urllib.parse import urlencode, urlsplit
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
+
+from qagate.store.errors import StoreError, StoreUnavailable
+from qagate.web.pages import page
+from qagate.web.texts import gettext as _
+
+log = structlog.get_logger(__name__)
+
+
+class Problem(Exception):
+    """What was asked cannot be done; `detail` says why and what to do."""
+
+    def __init__(self, status: int, detail: str, *, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, headers or {}
+
+
+class LoginNeeded(Exception):
+    """Nobody is logged in, or no longer."""
+
+
+def wants_json(request: Request) -> bool:
+    """Whether a program asks: under /api/, or a script that accepts JSON."""
+    accept = request.headers.get("accept", "")
+    return request.url.path.startswith("/api/") or ("json" in accept and "text/html" not in accept)
+
+
+def answer(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """One problem as RFC 9457 JSON or as a page."""
+    title = HTTPStatus(status).phrase
+    if wants_json(request):
+        body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        return JSONResponse(body, status, headers, media_type="application/problem+json")
+    response = page(request, "error.html", status=status, heading=_heading(status), detail=detail)
+    response.headers.update(headers or {})
+    return response
+
+
+def install(app: FastAPI) -> None:
+    """Answer every exception that a route may raise."""
+
+    @app.exception_handler(Problem)
+    def _problem(request: Request, error: Problem) -> Response:
+        return answer(request, error.status, error.detail, error.headers)
+
+    @app.exception_handler(LoginNeeded)
+    def _login(request: Request, _error: LoginNeeded) -> Response:
+        if wants_json(request):
+            ended = _("You are not logged in, or your login has ended: log in again.")
+            return answer(request, 401, ended, {"WWW-Authenticate": "Bearer"})
+        back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        query = {"next": back}
+        if request.method not in ("GET", "HEAD"):
+            query = {"next": _referer(request), "ended": "1"}
+        return RedirectResponse(f"/login?{urlencode(query)}", 303)
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(request: Request, error: RequestValidationError) -> Response:
+        # The value itself stays out: it may be anything that somebody pasted.
+        said = "; ".join(f"{_place(one['loc'])}: {one['msg']}" for one in error.errors()[:5])
+        return answer(request, 422, _("What was sent cannot be used: %(said)s.", said=said))
+
+    @app.exception_handler(HTTPException)
+    def _http(request: Request, error: HTTPException) -> Response:
+        known = {
+            404: _("There is no such page. It may have moved; the worklist shows every series."),
+            405: _("This address cannot be used that way; go back and use the button of the page."),
+            413: _("What was sent is too large."),
+        }
+        detail = known.get(error.status_code) or str(error.detail)
+        return answer(request, error.status_code, detail, dict(error.headers or {}))
+
+    @app.exception_handler(StoreError)
+    def _store(request: Request, error: StoreError) -> Response:
+        if isinstance(error, StoreUnavailable):
+            return answer(request, 503, str(error), {"Retry-After": "2"})
+        return answer(request, 409, str(error))
+
+    @app.exception_handler(Exception)
+    def _unexpected(request: Request, error: Exception) -> Response:
+        number = secrets.token_hex(4)
+        route = request.scope.get("route")
+        log.error(
+            "page_failed", number=number, path=getattr(route, "path", ""), error=type(error).__name__,
+            place=_line(error),
+        )  # fmt: skip
+        return answer(
+            request,
+            500,
+            _("qagate failed here. Try again; if it stays, tell the administrator number %(n)s.", n=number),
+        )
+
+
+def _heading(status: int) -> str:
+    return {
+        403: _("Not allowed"),
+        404: _("Not found"),
+        409: _("That does not go now"),
+        422: _("Not understood"),
+        503: _("The gate is busy"),
+    }.get(status) or _("Something is wrong")
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location[1:]) or str(location[0])
+
+
+def _referer(request: Request) -> str:
+    """The path of the page the visitor was on, so that logging in leads back there."""
+    parts = urlsplit(request.headers.get("referer", ""))
+    same = parts.netloc == request.headers.get("host", "")
+    return (parts.path + (f"?{parts.query}" if parts.query else "")) if same and parts.path else "/"
+
+
+def _line(error: Exception) -> str:
+    """Where an exception came from; its text may hold anything and stays out of the log."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

@@ -1,0 +1,51 @@
+"""Passwords: argon2id with the parameters of RFC 9106's second recommendation (64 MiB, 3 passes)."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+MIN_LENGTH = 10  #: characters; NIST SP 800-63B asks for 8 or more and no rules of composition
+MAX_LENGTH = 256
+
+_HASHER = PasswordHasher(time_cost=3, memory_cost=65_536, parallelism=4)
+_AT_ONCE = threading.BoundedSemaphore(2)  # each takes 64 MiB; a flood of logins must not starve the gate
+
+
+def problem(password: str, name: str) -> str | None:
+    """What speaks against a new password, as one sentence with the mend; None: nothing."""
+    if len(password) < MIN_LENGTH:
+        return f"The password has {len(password)} characters; choose at least {MIN_LENGTH}."
+    if len(password) > MAX_LENGTH:
+        return f"The password has {len(password)} characters; choose at most {MAX_LENGTH}."
+    if name.lower() in password.lower() or len(set(password)) < 4:
+        return "The password is easy to guess; leave the user name out and use several different characters."
+    return None
+
+
+def hashed(password: str) -> str:
+    """The hash that is kept, with its salt and parameters."""
+    with _AT_ONCE:
+        return _HASHER.hash(password)
+
+
+def fits(password: str, kept: str | None) -> bool:
+    """Whether a password is the one behind a hash; takes the same time when there is none."""
+    with _AT_ONCE:
+        try:
+            return _HASHER.verify(kept or _nobody(), password) and kept is not None
+        except (VerificationError, InvalidHashError):
+            return False
+
+
+def outdated(kept: str) -> bool:
+    """Whether a hash was made with other parameters than today's."""
+    return _HASHER.check_needs_rehash(kept)
+
+
+@cache
+def _nobody() -> str:
+    return _HASHER.hash("the password of nobody")

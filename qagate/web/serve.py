@@ -1,0 +1,122 @@
+"""The role `web`: the pages on a port of their own."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from pathlib import Path
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from qagate import app
+from qagate.config import Settings
+from qagate.store.engine import open_store
+from qagate.web.application import create
+from qagate.web.site import make_site
+
+log = structlog.get_logger(__name__)
+
+_DRAIN_S = 3  #: open event streams get this long to end
+
+
+class Server:
+    """uvicorn in a thread, so that signals and the supervisor's pipe stay ours."""
+
+    def __init__(
+        self,
+        application: FastAPI,
+        *,
+        host: str,
+        port: int,
+        certificate: Path | None = None,
+        key: Path | None = None,
+    ) -> None:
+        """Bind the port (0: a free one). Raises RuntimeError with the mend when that does not go."""
+        self._socket = _bound(host, port)
+        self._scheme = "https" if certificate else "http"
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                application,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                lifespan="off",
+                ssl_certfile=certificate,
+                ssl_keyfile=str(key) if key else None,
+                timeout_graceful_shutdown=_DRAIN_S,
+            )
+        )
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="web", daemon=True
+        )
+
+    @property
+    def address(self) -> str:
+        """URL of the pages."""
+        host, port = self._socket.getsockname()[:2]
+        return f"{self._scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def start(self) -> None:
+        """Serve, until `stop`."""
+        self._thread.start()
+
+    def alive(self) -> bool:
+        """Whether it still serves."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Answer what is open, then end."""
+        self._server.should_exit = True
+        self._thread.join(_DRAIN_S + 5)
+        self._socket.close()
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Serve the pages until `stop`. Raises RuntimeError for a port or certificate that cannot be used."""
+    app.begin(settings, "web")
+    of = settings.web
+    if of.tls_certificate and of.tls_key:
+        _usable(of.tls_certificate, of.tls_key)
+    with open_store(settings.store_url) as store:
+        site = make_site(settings, store, stop)
+        server = Server(
+            create(site), host=of.host, port=of.port, certificate=of.tls_certificate, key=of.tls_key
+        )
+        server.start()
+        log.info("web_ready", address=server.address)
+        while server.alive() and not stop.wait(0.5):
+            pass
+        if not stop.is_set():
+            raise RuntimeError("the pages' server ended by itself; its last log lines say why")
+        server.stop()
+        log.info("web_stopped")
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise RuntimeError(
+            f"the pages cannot listen on {host} port {port} ({error.strerror or error}): set web.port to a "
+            "free one, or end the program that uses it"
+        ) from error
+    made.set_inheritable(True)
+    return made
+
+
+def _usable(certificate: Path, key: Path) -> None:
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise RuntimeError(
+            f"web.tls_certificate {certificate} and web.tls_key {key} cannot be used "
+            f"({error.strerror or error}): give the PEM files of one pair, readable by this user"
+        ) from error

@@ -1,0 +1,56 @@
+"""What every page works with: settings, store, spool, templates. Made once a process."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import jinja2
+
+from qagate.config import Settings
+from qagate.dicom.spool import Spool
+from qagate.store.accounts import Accounts
+from qagate.store.audit import Trail
+from qagate.store.engine import Store
+from qagate.store.logins import Logins
+from qagate.web.pages import environment
+from qagate.web.security import Visitor
+from qagate.web.texts import Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """The parts of the pages."""
+
+    settings: Settings
+    store: Store
+    spool: Spool
+    templates: jinja2.Environment
+    clock: Clock
+    accounts: Accounts
+    logins: Logins
+    trail: Trail
+    stopping: threading.Event = field(default_factory=threading.Event)  #: set when the process drains
+
+    def audit(
+        self, visitor: Visitor, *, act: str, series_instance_uid: str | None = None, **details: Any
+    ) -> None:
+        """Record who did what; `details` are plain values without patient data. Raises StoreError."""
+        self.trail.add(actor=visitor.name, act=act, series_instance_uid=series_instance_uid, details=details)
+
+
+def make_site(settings: Settings, store: Store, stopping: threading.Event | None = None) -> Site:
+    """The site of the settings on an open store."""
+    clock = Clock(settings.web.time_zone)
+    return Site(
+        settings=settings,
+        store=store,
+        spool=Spool(settings.spool_dir),
+        templates=environment(clock, site_name=settings.web.site_name),
+        clock=clock,
+        accounts=Accounts(store),
+        logins=Logins(store),
+        trail=Trail(store),
+        stopping=stopping or threading.Event(),
+    )
