@@ -56,6 +56,12 @@ def begin(settings: Settings, role: str) -> None:
     _ready_store(settings)
 
 
+def open_ready_store(settings: Settings) -> Store:
+    """Open the settings' store, made first where there is none. Raises StoreError."""
+    _ready_store(settings)
+    return open_store(settings.store_url)
+
+
 def open_configured_store(settings: Settings) -> Store:
     """Open the settings' store, for commands that neither make nor upgrade one. Raises StoreError."""
     check_revision(settings.store_url)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from datetime import timedelta
 from typing import Annotated
 
@@ -68,7 +67,7 @@ def add_token(
     if not name.strip() or len(name) > _MAX_TOKEN_NAME or not name.isprintable():
         wrong = _("Name the program that will use the token, in 1 to 64 characters.")
         return _page(request, site, visitor, wrong=wrong, status=422)
-    token = new_token()
+    token = sessions.new_token()
     expires_at = site.store.now() + timedelta(days=days) if days else None
     site.logins.add_token(
         _mine(site, visitor), name.strip(), sessions.fingerprint(token), actor=visitor.name,
@@ -92,11 +91,6 @@ def set_theme(request: Request, theme: Annotated[str, Form()] = "auto") -> Respo
     response = RedirectResponse("/account", 303)
     response.set_cookie("theme", theme, max_age=31_536_000, samesite="lax")
     return response
-
-
-def new_token() -> str:
-    """A token that scanners of leaked secrets can recognise."""
-    return f"qagate_{secrets.token_urlsafe(32)}"
 
 
 def _mine(site: Site, visitor: Visitor) -> Account:

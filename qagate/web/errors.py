@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from http import HTTPStatus
 from urllib.parse import urlencode, urlsplit
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from qagate.store.errors import StoreError, StoreUnavailable
 from qagate.web.pages import page
+from qagate.web.security.admission import identify
 from qagate.web.texts import gettext as _
 
 log = structlog.get_logger(__name__)
@@ -80,6 +82,7 @@ def install(app: FastAPI) -> None:
             413: _("What was sent is too large."),
         }
         detail = known.get(error.status_code) or str(error.detail)
+        _recognise(request)
         return answer(request, error.status_code, detail, dict(error.headers or {}))
 
     @app.exception_handler(StoreError)
@@ -101,6 +104,13 @@ def install(app: FastAPI) -> None:
             500,
             _("qagate failed here. Try again; if it stays, tell the administrator number %(n)s.", n=number),
         )
+
+
+def _recognise(request: Request) -> None:
+    """No route was found, so nobody asked yet who this is; the page is easier to leave when it is known."""
+    if not hasattr(request.state, "visitor") and not wants_json(request):
+        with contextlib.suppress(StoreError):
+            request.state.visitor = identify(request.app.state.site, request)
 
 
 def _heading(status: int) -> str:

@@ -24,6 +24,11 @@ def fingerprint(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def new_token() -> str:
+    """A token for a program; its beginning lets scanners of leaked secrets recognise it."""
+    return f"qagate_{secrets.token_urlsafe(32)}"
+
+
 def cookie_name(site: Site) -> str:
     """With https the name itself makes browsers refuse the cookie from other hosts and over plain http."""
     return "__Host-qagate" if site.settings.web.encrypted else "qagate"
