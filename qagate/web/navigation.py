@@ -38,6 +38,23 @@ def navigation(request: Request, visitor: Visitor) -> list[Entry]:
     ]
 
 
+def control_tabs(request: Request, visitor: Visitor) -> list[Entry]:
+    """The sub-pages of Control that the visitor may open."""
+    wanted = (
+        ("/control", _("Health"), "gate", Role.PHYSICIST),
+        ("/control/models", _("Models"), "chart", Role.PHYSICIST),
+        ("/control/thresholds", _("Thresholds"), "sliders", Role.PHYSICIST),
+        ("/control/users", _("Users"), "person", Role.ADMIN),
+        ("/control/audit", _("Audit trail"), "list", Role.ADMIN),
+    )
+    here = request.url.path
+    return [
+        Entry(path, word, icon, "", here == path or (path != "/control" and here.startswith(f"{path}/")))
+        for path, word, icon, role in wanted
+        if visitor.may(role) and path in request.app.state.paths
+    ]
+
+
 def role_word(role: Role | None) -> str:
     """A role in the visitor's language."""
     return {

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from qagate import __version__
 from qagate.web import texts, verdicts
 from qagate.web.keys import page_keys
-from qagate.web.navigation import in_language, navigation, role_word
+from qagate.web.navigation import control_tabs, in_language, navigation, role_word
 from qagate.web.security import OUTSIDER, Role, Visitor
 from qagate.web.security.forms import FIELD, form_secret, keep_form_secret, token_of
 
@@ -34,6 +34,7 @@ def environment(clock: texts.Clock, *, site_name: str) -> jinja2.Environment:
     )
     made.install_gettext_callables(texts.gettext, texts.ngettext, newstyle=True)  # type: ignore[attr-defined]
     made.globals |= {
+        "control_tabs": control_tabs,
         "csrf": _csrf,
         "icon": verdicts.icon,
         "in_language": in_language,
