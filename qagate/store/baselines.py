@@ -56,9 +56,19 @@ class Baselines:
             found = {wanted[row.digest]: _state(row) for row in rows}
         return {key: found.get(key, BaselineState()) for key in keys}
 
-    def rows(self, weights_sha256: str | None = None, *, alarming: bool = False) -> tuple[BaselineRow, ...]:
+    def rows(
+        self,
+        weights_sha256: str | None = None,
+        *,
+        alarming: bool = False,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> tuple[BaselineRow, ...]:
         """The baselines of one model (None: of all), those with an alarm first, then the newest."""
-        query = sa.select(baseline).order_by(baseline.c.alarm.is_(None), baseline.c.updated_at.desc())
+        query = sa.select(baseline).order_by(
+            baseline.c.alarm.is_(None), baseline.c.updated_at.desc(), baseline.c.id
+        )
+        query = query.limit(limit).offset(offset)
         if weights_sha256 is not None:
             query = query.where(baseline.c.weights_sha256 == weights_sha256)
         if alarming:

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from qagate.store.engine import Store
+from qagate.store.observations import Observation, observations
 from qagate.store.schema import baseline, observation, series
 
 QUALITY = "quality"  #: the figure that is a column; every other is a measure or a dose
@@ -158,6 +159,17 @@ class Trends:
             )
             for row in reversed(rows)
         )
+
+    def observations(self, of: Selection, newest: int) -> tuple[Observation, ...]:
+        """What was seen of the newest series, newest first."""
+        with self._store.read() as connection:
+            return tuple(observations(connection, *of.conditions(), newest=newest))
+
+    def latest_model(self, of: Selection | None = None) -> str | None:
+        """sha256 of the weights that decided last (of: among these); None: nothing was."""
+        query = sa.select(observation.c.weights_sha256).where(*(of.conditions() if of else ()))
+        with self._store.read() as connection:
+            return connection.scalar(query.order_by(observation.c.decided_at.desc()).limit(1))
 
     def compared(self) -> tuple[Mapping[str, str], ...]:
         """What there is to choose from: each station, protocol, modality, region and type that was scored."""

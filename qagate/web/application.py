@@ -14,7 +14,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qagate import __version__
-from qagate.web import account, errors, health, home, login, texts
+from qagate.web import account, acts, console, errors, events, health, home, login, texts, trends, users, worklist
+from qagate.web.api import accounts as api_accounts
+from qagate.web.api import document as api_document
+from qagate.web.api import series as api_series
 from qagate.web.metrics import Requests
 from qagate.web.routing import Router, rule_of
 from qagate.web.site import Site
@@ -24,6 +27,15 @@ ROUTERS: tuple[Router, ...] = (
     login.router,
     account.router,
     health.router,
+    users.router,
+    api_accounts.router,
+    api_document.router,
+    console.router,
+    acts.router,
+    worklist.router,
+    events.router,
+    api_series.router,
+    trends.router,
 )
 
 MAX_BODY = 1 << 20  #: bytes of a request; nobody sends the pages more than a form
@@ -48,6 +60,7 @@ def create(site: Site) -> FastAPI:
     )
     app.state.site = site
     app.state.requests = Requests()
+    app.state.events = events.Events(site.store, site.stopping)
     for router in ROUTERS:
         router.into(app)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
