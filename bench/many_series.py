@@ -45,10 +45,10 @@ _VERDICTS = (
 )
 
 
-def fill(store: Store, count: int, *, now: datetime | None = None, seed: int = 1) -> None:
-    """Add `count` series that came evenly over the 300 days before `now`, decided but for a few."""
+def fill(store: Store, count: int, *, now: datetime | None = None, days: float = 300, seed: int = 1) -> None:
+    """Add `count` series that came evenly over the `days` before `now`, decided but for a few."""
     drawn, end = random.Random(seed), now or datetime.now(UTC)
-    step = timedelta(days=300) / max(count, 1)
+    step = timedelta(days=days) / max(count, 1)
     numbers = iter(range(1, count + 1))
     while batch := list(itertools.islice(numbers, _BATCH)):
         rows = [_Case(number, end - step * (count - number + 1), drawn, count) for number in batch]

@@ -65,6 +65,11 @@ class DeskSeries:
         return self.verdict is not None and self.judged_revision != self.revision
 
     @property
+    def answered(self) -> bool:
+        """Whether anybody answered or acknowledged the verdict that stands."""
+        return any(one.revision == self.judged_revision for one in self.said)
+
+    @property
     def problem(self) -> bool:
         """Whether it failed or something of it was not delivered."""
         return self.state is State.FAILED or self.undelivered > 0

@@ -14,7 +14,20 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qagate import __version__
-from qagate.web import account, acts, console, errors, events, health, home, login, texts, trends, users, worklist
+from qagate.web import (
+    account,
+    acts,
+    console,
+    errors,
+    events,
+    health,
+    home,
+    login,
+    texts,
+    trends,
+    users,
+    worklist,
+)
 from qagate.web.api import accounts as api_accounts
 from qagate.web.api import document as api_document
 from qagate.web.api import series as api_series

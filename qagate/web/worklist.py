@@ -1,0 +1,159 @@
+"""The worklist: every series, filtered, sorted and paged by its address, so that each view is a link."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+
+from qagate.assessment import Verdict
+from qagate.series import State
+from qagate.store.desk import DeskSeries
+from qagate.store.notices import Notices
+from qagate.store.worklist import COUNTED, BadCursor, Filter, Only, Order, Page, Worklist
+from qagate.web.acts import act_word
+from qagate.web.console import telling
+from qagate.web.errors import Problem
+from qagate.web.pages import page
+from qagate.web.routing import Here, Router, Visitor
+from qagate.web.security import Role
+from qagate.web.site import Site
+from qagate.web.texts import gettext as _
+from qagate.web.wanted import Wanted, WantedList
+
+router = Router()
+
+COLUMNS = (
+    *("series_instance_uid", "study_instance_uid", "revision", "state", "verdict", "provisional", "quality"),
+    *("reasons", "station", "modality", "region", "protocol", "description", "series_number", "instances"),
+    *("received_at", "decided_at", "undelivered", "last_error", "answers"),
+)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  #: what spreadsheets take for the beginning of a formula
+_PROBLEMS_SHOWN = 5
+
+
+@router.get("/worklist", rule=Role.VIEWER)
+def worklist(
+    request: Request, site: Here, asked: WantedList, after: str | None = None, before: str | None = None
+) -> Response:
+    """One page of the list; what failed or was not delivered stands above it whatever the filter."""
+    listed, notices = Worklist(site.store), Notices(site.store)
+    count, attention = listed.count(asked.filter), notices.attention()
+    problems: tuple[DeskSeries, ...] = ()
+    if attention.total and asked.filter.only is not Only.PROBLEMS:
+        problems = listed.page(Filter(only=Only.PROBLEMS), limit=_PROBLEMS_SHOWN).rows
+    return page(
+        request,
+        "worklist.html",
+        act_word=act_word,
+        asked=asked,
+        attention=attention,
+        choices=listed.choices(),
+        count=count,
+        counted=COUNTED,
+        first=after is None and before is None,
+        listed=one_page(site, asked, after=after, before=before),
+        newest=notices.newest(),
+        orders=orders(),
+        problems=problems,
+        states=list(State),
+        telling=telling,
+        today=site.clock.local(datetime.now(UTC)).date(),
+        verdicts=list(Verdict),
+    )
+
+
+def one_page(
+    site: Site, asked: Wanted, *, after: str | None, before: str | None, limit: int | None = None
+) -> Page:
+    """The page of a cursor. Raises Problem for a damaged one."""
+    sizes = {} if limit is None else {"limit": limit}
+    try:
+        return Worklist(site.store).page(asked.filter, asked.order, after=after, before=before, **sizes)
+    except BadCursor:
+        raise Problem(
+            422, _("The address of this page is damaged. Open the first page of the list.")
+        ) from None
+
+
+def orders() -> dict[str, str]:
+    """Every order in the visitor's language."""
+    return {
+        Order.NEWEST.value: _("newest first"),
+        Order.OLDEST.value: _("oldest first"),
+        Order.WORST.value: _("lowest quality first"),
+        Order.BEST.value: _("highest quality first"),
+        Order.SCANNER.value: _("by scanner"),
+        Order.PROTOCOL.value: _("by protocol"),
+    }
+
+
+@router.get("/worklist.csv", rule=Role.VIEWER)
+def export(site: Here, visitor: Visitor, asked: WantedList) -> Response:
+    """Every series of the list as CSV in UTF-8, times in UTC."""
+    site.audit(visitor, act="export worklist", **asked.given)
+    name = f"qagate-worklist-{site.clock.local(datetime.now(UTC)):%Y-%m-%d}.csv"
+    return StreamingResponse(
+        _lines(Worklist(site.store).export(asked.filter, asked.order)),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def _lines(rows: Iterator[DeskSeries]) -> Iterator[str]:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    buffer.write("\ufeff")  # without it spreadsheets read UTF-8 as something else
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow([guarded(value) for value in cells(row)])
+        if buffer.tell() > 1 << 16:
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
+    yield buffer.getvalue()
+
+
+def cells(row: DeskSeries) -> tuple[object, ...]:
+    """The values of COLUMNS."""
+    return (
+        row.series_instance_uid,
+        row.study_instance_uid,
+        row.revision,
+        row.state.value,
+        row.verdict.value if row.verdict else "",
+        "yes" if row.provisional else "",
+        "" if row.quality is None else round(row.quality, 4),
+        "; ".join(row.reasons),
+        row.station_name,
+        row.modality,
+        row.region,
+        row.protocol_name,
+        row.series_description,
+        "" if row.series_number is None else row.series_number,
+        row.instance_count,
+        _utc(row.last_received_at),
+        _utc(row.decided_at),
+        row.undelivered,
+        row.last_error or "",
+        "; ".join(
+            f"{one.actor}: {one.kind.value if one.kind else 'acknowledged'}"
+            + (f" ({one.reason})" if one.reason else "")
+            for one in row.said
+        ),
+    )
+
+
+def guarded(value: object) -> object:
+    """The value as a cell that no spreadsheet takes for a formula; numbers stay numbers."""
+    if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
+        return f"'{value}"
+    return value
+
+
+def _utc(time: datetime | None) -> str:
+    return "" if time is None else time.isoformat(timespec="seconds").replace("+00:00", "Z")
