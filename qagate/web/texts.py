@@ -36,6 +36,11 @@ def speak(name: str) -> None:
     _language.set(name if name in LANGUAGES else "en")
 
 
+def locale() -> Locale:
+    """How numbers, days and hours are written in it; English as in Britain: 21 Nov 2026, 19:02:47."""
+    return Locale.parse("en_GB" if language() == "en" else language())
+
+
 def negotiated(accepted: str, default: str) -> str:
     """The best of LANGUAGES for an Accept-Language header."""
     weighed = []
@@ -85,7 +90,7 @@ def number(value: float | None, digits: int = 2) -> str:
     if value is None or math.isnan(value):
         return "–"
     places = "0" if digits == 0 or isinstance(value, int) else "0." + "#" * digits
-    return str(format_decimal(value, format="#,##" + places, locale=Locale.parse(language())))
+    return str(format_decimal(value, format="#,##" + places, locale=locale()))
 
 
 class Clock:
@@ -106,7 +111,7 @@ class Clock:
     def text(self, time: datetime, format: str = "medium") -> str:
         """The time as text, `format` one of Babel's or a pattern."""
         local = self.local(time)
-        return str(format_datetime(local, format, tzinfo=local.tzinfo, locale=Locale.parse(language())))
+        return str(format_datetime(local, format, tzinfo=local.tzinfo, locale=locale()))
 
     def when(self, time: datetime | None, *, ago: bool = False) -> Markup:
         """A <time>; with `ago` the script writes how long it is since, and keeps that up to date."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import date
 
-from babel.core import Locale
 from babel.dates import format_date
 from babel.numbers import format_percent
 
 from qagate.web.texts import gettext as _
-from qagate.web.texts import language
+from qagate.web.texts import language, locale
 
 
 def artefact(name: str) -> str:
@@ -56,11 +55,11 @@ def figure(name: str) -> str:
 def day(of: date) -> str:
     """A day without its year."""
     pattern = "d MMM" if language() == "en" else "d. MMM"
-    return str(format_date(of, pattern, locale=Locale.parse(language())))
+    return str(format_date(of, pattern, locale=locale()))
 
 
 def percent(part: float, whole: float) -> str:
     """A share; a dash where there is nothing to share."""
     if not whole:
         return "–"
-    return str(format_percent(part / whole, format="0.#%", locale=Locale.parse(language())))
+    return str(format_percent(part / whole, format="0.#%", locale=locale()))
