@@ -17,7 +17,7 @@ from qagate.store.errors import StoreError
 from qagate.store.rows import insert_new
 from qagate.store.schema import acknowledged, result, series
 
-TILES = 7  #: series on a console
+TILES = 6  #: series on a console
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

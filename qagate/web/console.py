@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from babel.numbers import format_decimal
 from fastapi import Request
 from fastapi.responses import Response
 
 from qagate.assessment import Verdict
+from qagate.series import State
 from qagate.store.console import Console, Tile
 from qagate.store.notices import Notices
 from qagate.web.acts import act_word, buttons, pressed
@@ -17,6 +19,7 @@ from qagate.web.routing import Here, Router, Visitor
 from qagate.web.security import Role
 from qagate.web.site import Site
 from qagate.web.texts import gettext as _
+from qagate.web.texts import locale
 from qagate.web.verdicts import Look
 
 router = Router()
@@ -45,7 +48,7 @@ def _shown(site: Site, visitor: Visitor, station: str | None) -> dict[str, Any]:
     found = Console(site.store).tiles(station)
     return {
         "station": station,
-        "tiles": found,
+        "tiles": arranged(found),
         "attention": Notices(site.store).attention(),
         "buttons": buttons(),
         "pressed": {tile.series.series_id: pressed(tile.series, visitor.name) for tile in found},
@@ -54,7 +57,24 @@ def _shown(site: Site, visitor: Visitor, station: str | None) -> dict[str, Any]:
         "act_word": act_word,
         "failed_look": failed_look,
         "sentence": sentence,
+        "share": share,
     }
+
+
+def arranged(tiles: Sequence[Tile]) -> list[tuple[str, Tile]]:
+    """Every tile with its place: "main" for the newest verdict, "now" for a newer series still without one.
+
+    What is under way stays above the verdict before it, so that nobody takes that for its own.
+    """
+    newest = next((place for place, tile in enumerate(tiles) if decided(tile)), len(tiles))
+    places = {0: "now", newest: "main"}
+    order = sorted(range(len(tiles)), key=lambda place: (place not in places, place))
+    return [(places.get(place, "side"), tiles[place]) for place in order]
+
+
+def decided(tile: Tile) -> bool:
+    """Whether there is something to tell: a verdict, or that there will be none."""
+    return tile.series.verdict is not None or tile.series.state is State.FAILED
 
 
 def telling(reasons: Sequence[str]) -> tuple[str, tuple[str, ...]]:
@@ -79,3 +99,8 @@ def failed_look() -> Look:
 def sentence(text: str) -> str:
     """A reason with a capital at its beginning."""
     return text[:1].upper() + text[1:]
+
+
+def share(quality: float) -> str:
+    """A quality with two digits, so that columns and glances line up."""
+    return str(format_decimal(quality, format="0.00", locale=locale()))

@@ -16,7 +16,7 @@ from qagate.store.desk import DeskSeries
 from qagate.store.notices import Notices
 from qagate.store.worklist import COUNTED, BadCursor, Filter, Only, Order, Page, Worklist
 from qagate.web.acts import act_word
-from qagate.web.console import telling
+from qagate.web.console import share, telling
 from qagate.web.errors import Problem
 from qagate.web.pages import page
 from qagate.web.routing import Here, Router, Visitor
@@ -60,6 +60,7 @@ def worklist(
         newest=notices.newest(),
         orders=orders(),
         problems=problems,
+        share=share,
         states=list(State),
         telling=telling,
         today=site.clock.local(datetime.now(UTC)).date(),

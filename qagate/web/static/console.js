@@ -175,7 +175,7 @@ document.addEventListener("keydown", (event) => {
   if (typing(event)) return;
   if (event.key === "g") place = Date.now();
   if (Date.now() - place < 1500) return;
-  const first = document.querySelector("#tiles article.tile");
+  const first = document.querySelector("#tiles article.main");
   const kind = { a: "agree", r: "repeating", n: "cannot_repeat" }[event.key];
   if (kind) first?.querySelector(`button[value=${kind}]`)?.click();
   else if (event.key === "d") {
