@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from fastapi.testclient import TestClient
 from qagate.assessment import Assessment, Decision, Prompt, SliceScore, Verdict
 from qagate.config import Settings
 from qagate.series import Instance, Received, SeriesHeader
-from qagate.store.engine import Store
+from qagate.store.engine import Store, open_store
 from qagate.store.outbox import OutboxItem
 from qagate.store.queue import Queue
 from qagate.web.application import create
@@ -29,8 +30,8 @@ ROLES = tuple(Role)
 class Browser(TestClient):
     """A visitor who follows no redirects of its own accord and sends its forms' proof."""
 
-    def __init__(self, app: FastAPI) -> None:
-        super().__init__(app, follow_redirects=False, raise_server_exceptions=False)
+    def __init__(self, app: FastAPI, base_url: str = "http://testserver") -> None:
+        super().__init__(app, base_url, follow_redirects=False, raise_server_exceptions=False)
 
     def proof(self, path: str = "/account") -> str:
         """The hidden field's value, as the page has it."""
@@ -41,6 +42,34 @@ class Browser(TestClient):
     def submit(self, path: str, *, at: str = "/account", **fields: Any) -> Any:
         """Send a form the way its page would."""
         return self.post(path, data=fields | {"csrf": self.proof(at)})
+
+
+class Clock:
+    """The time, which a test may let pass."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def pass_s(self, seconds: float) -> None:
+        """Let time pass."""
+        self.ahead += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The clock of the store."""
+    return Clock()
+
+
+@pytest.fixture
+def sqlite_store(migrated: Path, tmp_path: Path, clock: Clock) -> Iterator[Store]:
+    """A store of its own, on SQLite, with that clock."""
+    path = shutil.copy(migrated, tmp_path / "qagate.db")
+    with open_store(f"sqlite:///{path}", clock=clock) as store:
+        yield store
 
 
 @pytest.fixture
@@ -60,6 +89,12 @@ def site(settings: Settings, sqlite_store: Store) -> Site:
 def app(site: Site) -> FastAPI:
     """The application."""
     return create(site)
+
+
+@pytest.fixture
+def browse() -> type[Browser]:
+    """Makes browsers without login: browse(app)."""
+    return Browser
 
 
 @pytest.fixture
