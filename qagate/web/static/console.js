@@ -34,19 +34,28 @@ async function refresh() {
 }
 
 function show(page) {
-  const tiles = page.getElementById("tiles");
-  if (!tiles) return;
-  for (const fresh of tiles.querySelectorAll("article.tile")) {
-    const old = document.getElementById(fresh.id);
-    if (!old) continue;
-    if (old.dataset.version === fresh.dataset.version) fresh.replaceWith(old);
-    else keepWriting(old, fresh);
-  }
-  const active = document.activeElement;
-  document.getElementById("tiles").replaceWith(tiles);
-  if (active && active !== document.activeElement && document.contains(active)) active.focus();
+  const fresh = page.getElementById("tiles");
+  if (!fresh) return;
+  const now = document.getElementById("tiles");
+  for (const box of ["lead", "others"]) settle(now.querySelector(`.${box}`), [...fresh.querySelector(`.${box}`).children]);
   document.getElementById("urgent").replaceWith(page.getElementById("urgent"));
   refreshAges(shown);
+}
+
+/** Make `box` hold what `wanted` says; an element that says the same already stays where it is. */
+function settle(box, wanted) {
+  const elements = wanted.map((fresh) => {
+    const old = fresh.id && document.getElementById(fresh.id);
+    if (!old) return fresh;
+    if (old.dataset.version === fresh.dataset.version) return old;
+    keepWriting(old, fresh);
+    old.replaceWith(fresh);
+    return fresh;
+  });
+  elements.forEach((element, place) => {
+    if (box.children[place] !== element) box.insertBefore(element, box.children[place] ?? null);
+  });
+  while (box.children.length > elements.length) box.lastElementChild.remove();
 }
 
 /** An open answer moves to the fresh tile; it still speaks of the revision that was judged when it was opened. */
@@ -144,6 +153,10 @@ follow({
     }
   },
 });
+
+// A picture that cannot be had (the images are purged) leaves its place to the words.
+shown.addEventListener("error", (event) => event.target.closest?.(".picture")?.remove(), true);
+for (const image of shown.querySelectorAll(".picture img")) if (image.complete && !image.naturalWidth) image.closest(".picture").remove();
 
 // Answers
 

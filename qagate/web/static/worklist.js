@@ -45,6 +45,9 @@ filter.addEventListener("formdata", (event) => {
   for (const [name, value] of [...event.formData]) if (!value) event.formData.delete(name);
 });
 
+// On a phone the filter would hide the list.
+if (matchMedia("(max-width: 46rem)").matches) document.getElementById("filters").open = false;
+
 // A list that is being read does not move under the reader: it says that something is new.
 let heard = 0;
 follow({
