@@ -38,8 +38,9 @@ def demo(once: bool, port: int | None, data_dir: Path | None, keep: bool) -> Non
     folder = None
     try:
         chosen = choose_port(port, usual=None if once else 11112)
+        pages = choose_port(None, usual=None if once else 8080)
         folder = _folder(data_dir)
-        code = Show(folder, port=chosen, console=Console(highlight=False)).run(once=once)
+        code = Show(folder, port=chosen, web_port=pages, console=Console(highlight=False)).run(once=once)
     except KeyboardInterrupt:
         code = 130 if once else 0
     except DemoError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -11,12 +12,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from qagate.dicom import scu
+from qagate.store.accounts import Accounts
+from qagate.store.engine import open_store
+from qagate.web.security import passwords
 from train.demo.archive import Archive
 from train.demo.phantom import DemoError
 
 AE_TITLE = "QAGATE"
 SCANNER_AE_TITLE = "SCANNER"
 QUIET_S = 0.5
+USERS = ("radiographer", "physicist", "admin")  #: named after their roles
 DATA_DIR = "data"  #: of the gate, beside its settings file
 
 _SETTINGS = """\
@@ -32,6 +37,10 @@ min_free_mb = 256
 short_quiet_s = {quiet_s}
 long_quiet_s = 3.0
 
+[web]
+port = {web_port}
+site_name = "demo"
+
 [alerts]
 urls = ["console://"]
 
@@ -43,19 +52,29 @@ port = {archive_port}
 """
 
 
-def write_settings(path: Path, *, port: int, archive: Archive) -> Path:
-    """Write the settings for a gate on 127.0.0.1:`port` that delivers to `archive`."""
+def write_settings(path: Path, *, port: int, web_port: int, archive: Archive) -> Path:
+    """Write the settings for a gate on 127.0.0.1:`port`, pages on `web_port`, that delivers to `archive`."""
     path.write_text(
         _SETTINGS.format(
             data_dir=DATA_DIR,
             ae_title=AE_TITLE,
             port=port,
+            web_port=web_port,
             quiet_s=QUIET_S,
             archive_ae_title=archive.ae_title,
             archive_port=archive.port,
         )
     )
     return path
+
+
+def add_users(settings: Path) -> str:
+    """Make a user of each role, and return the password that all of them have for this demo."""
+    password = f"demo-{secrets.token_hex(4)}"
+    with open_store(f"sqlite:///{settings.parent / DATA_DIR / 'qagate.db'}") as store:
+        for role in USERS:
+            Accounts(store).add(role, role, actor="demo", password_hash=passwords.hashed(password))
+    return password
 
 
 class Gate:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from qagate.dicom.report import sr_text
 from train.demo.archive import Archive, start_archive
-from train.demo.gate import AE_TITLE, QUIET_S, Gate, wait_for, write_settings
+from train.demo.gate import AE_TITLE, QUIET_S, USERS, Gate, add_users, wait_for, write_settings
 from train.demo.phantom import DemoError
 from train.demo.records import Records
 from train.demo.scene import Scene, write_scene
@@ -32,8 +32,8 @@ _PATIENCE_S = 15.0  #: the scanner goes on after this time at the latest
 class Show:
     """One run of the demo in `folder`; `run` returns the exit code."""
 
-    def __init__(self, folder: Path, *, port: int, console: Console) -> None:
-        self._folder, self._port, self._console = folder, port, console
+    def __init__(self, folder: Path, *, port: int, web_port: int, console: Console) -> None:
+        self._folder, self._port, self._web_port, self._console = folder, port, web_port, console
         self._settings = folder / "qagate.toml"
         self._started = time.monotonic()
         self._printed: dict[str, Row] = {}
@@ -44,7 +44,7 @@ class Show:
             archive = start_archive(self._folder / "archive", caller_ae_title=AE_TITLE)
             stack.callback(archive.stop)
             self._say(f"archive: {archive.product} listens on 127.0.0.1:{archive.port} as {archive.ae_title}")
-            write_settings(self._settings, port=self._port, archive=archive)
+            write_settings(self._settings, port=self._port, web_port=self._web_port, archive=archive)
             gate = Gate(self._settings, port=self._port, log=self._folder / "gate.log")
             stack.callback(gate.stop)
             self._say(
@@ -53,6 +53,10 @@ class Show:
             scene = write_scene(self._folder / "scene", progress=lambda name: self._say(f"  making {name}"))
             gate.wait_until_listening()
             self._say(f"gate: qagate listens on 127.0.0.1:{self._port} as {AE_TITLE}")
+            password = add_users(self._settings)
+            self._say(
+                f"pages: http://127.0.0.1:{self._web_port}/ for {' or '.join(USERS)}, password {password}"
+            )
             records = Records(self._settings)
             stack.callback(records.close)
             failed = self._examine(scene, gate, records, archive)
