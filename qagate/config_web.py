@@ -6,6 +6,7 @@ import ipaddress
 import zoneinfo
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -34,7 +35,8 @@ class OidcSettings(Section):
     def _complete(self) -> OidcSettings:
         if not self.issuer:
             return self
-        if not self.issuer.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+        parts = urlsplit(self.issuer)
+        if parts.scheme != "https" and not (parts.scheme == "http" and _loopback(parts.hostname or "")):
             raise ValueError(f"issuer {self.issuer!r} does not begin with https://")
         if not self.client_id:
             raise ValueError("issuer is set but client_id is not; give the name the provider knows")

@@ -16,6 +16,7 @@ from qagate.store.engine import Store
 from qagate.store.logins import Logins
 from qagate.web.pages import environment
 from qagate.web.security import Visitor
+from qagate.web.security.oidc import Provider, installed
 from qagate.web.texts import Clock
 
 
@@ -31,6 +32,7 @@ class Site:
     accounts: Accounts
     logins: Logins
     trail: Trail
+    provider: Provider | None = None  #: of logins by OpenID Connect; None: there is none
     stopping: threading.Event = field(default_factory=threading.Event)  #: set when the process drains
 
     def audit(
@@ -41,7 +43,7 @@ class Site:
 
 
 def make_site(settings: Settings, store: Store, stopping: threading.Event | None = None) -> Site:
-    """The site of the settings on an open store."""
+    """The site of the settings on an open store. Raises RuntimeError where an extra is missing."""
     clock = Clock(settings.web.time_zone)
     return Site(
         settings=settings,
@@ -52,5 +54,15 @@ def make_site(settings: Settings, store: Store, stopping: threading.Event | None
         accounts=Accounts(store),
         logins=Logins(store),
         trail=Trail(store),
+        provider=_provider(settings),
         stopping=stopping or threading.Event(),
     )
+
+
+def _provider(settings: Settings) -> Provider | None:
+    of = settings.web
+    if not of.oidc.issuer:
+        return None
+    if not installed():
+        raise RuntimeError("web.oidc.issuer is set but Authlib is not installed: pip install 'qagate[oidc]'")
+    return Provider(of.oidc, redirect_uri=of.public_url.rstrip("/") + "/login/oidc/back")
