@@ -23,6 +23,7 @@ from qagate.web import (
     health,
     home,
     login,
+    oidc,
     texts,
     trends,
     users,
@@ -38,6 +39,7 @@ from qagate.web.site import Site
 ROUTERS: tuple[Router, ...] = (
     home.router,
     login.router,
+    oidc.router,
     account.router,
     health.router,
     users.router,
@@ -55,7 +57,7 @@ MAX_BODY = 1 << 20  #: bytes of a request; nobody sends the pages more than a fo
 
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; font-src 'self'; form-action 'self'{form}; base-uri 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _STATIC = Path(__file__).parent / "static"
 
@@ -100,7 +102,7 @@ class Envelope:
         of = site.settings.web
         self._default = of.language
         self._headers = {
-            "content-security-policy": _CSP.format(form=""),
+            "content-security-policy": _CSP,
             "x-content-type-options": "nosniff",
             "x-frame-options": "DENY",
             "referrer-policy": "same-origin",
