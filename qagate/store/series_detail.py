@@ -173,6 +173,8 @@ class SeriesDetails:
 
 
 def _row(connection: sa.Connection, series_instance_uid: str) -> sa.Row[Any] | None:
+    if "\x00" in series_instance_uid:  # which Postgres refuses to look for
+        return None
     query = sa.select(series).where(series.c.series_instance_uid == series_instance_uid)
     return connection.execute(query).one_or_none()
 

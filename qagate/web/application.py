@@ -24,6 +24,7 @@ from qagate.web import (
     home,
     login,
     oidc,
+    series,
     texts,
     trends,
     users,
@@ -31,6 +32,7 @@ from qagate.web import (
 )
 from qagate.web.api import accounts as api_accounts
 from qagate.web.api import document as api_document
+from qagate.web.api import images as api_images
 from qagate.web.api import series as api_series
 from qagate.web.metrics import Requests
 from qagate.web.routing import Router, rule_of
@@ -51,6 +53,8 @@ ROUTERS: tuple[Router, ...] = (
     events.router,
     api_series.router,
     trends.router,
+    series.router,
+    api_images.router,
 )
 
 MAX_BODY = 1 << 20  #: bytes of a request; nobody sends the pages more than a form

@@ -15,6 +15,8 @@ from qagate.dicom.pixels import CT_DEFAULT_WINDOW, MR_PERCENTILES, display
 from qagate.image import SliceImage
 
 THUMBNAIL = 96  #: pixels of a thumbnail's longer side
+PREVIEW = 384  #: the same of a tile's picture
+PREVIEW = 384  #: the same of a tile's picture
 _STEPS = 65_535
 _HEAT = (230, 60, 20)  #: colour of what is seen as bad; the viewer's script uses the same
 _HEAT_MOST = 0.6  #: opacity of the worst
@@ -70,18 +72,24 @@ def window(image: SliceImage) -> tuple[float, float]:
 
 
 def thumbnail(
-    image: SliceImage, quality_map: QualityMap | None = None, *, ends: tuple[float, float]
+    image: SliceImage,
+    quality_map: QualityMap | None = None,
+    *,
+    ends: tuple[float, float] = (0.0, 0.0),
+    side: int = THUMBNAIL,
 ) -> bytes:
-    """A JPEG of THUMBNAIL pixels; with a map, what is seen as bad is tinted. ends: of `map_ends`."""
+    """A JPEG of at most `side` pixels a side; with a map, what is seen as bad is tinted. ends: `map_ends`."""
     shown = Image.fromarray(display(image))
-    shown.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-    return _jpeg(_tinted(shown, quality_map, ends))
+    shown.thumbnail((side, side), Image.Resampling.BOX)
+    made = io.BytesIO()
+    _tinted(shown, quality_map, ends).save(made, "JPEG", quality=_JPEG_QUALITY)
+    return made.getvalue()
 
 
-def picture(image: SliceImage, quality_map: QualityMap | None = None, *, ends: tuple[float, float]) -> bytes:
+def picture(image: SliceImage) -> bytes:
     """A PNG of the whole slice, for browsers without the viewer."""
     made = io.BytesIO()
-    _tinted(Image.fromarray(display(image)), quality_map, ends).save(made, "PNG")
+    Image.fromarray(display(image)).save(made, "PNG")
     return made.getvalue()
 
 
@@ -111,9 +119,3 @@ def _tinted(shown: Image.Image, quality_map: QualityMap | None, ends: tuple[floa
     cover = Image.fromarray(np.rint(255 * _HEAT_MOST * bad).astype(np.uint8))
     cover = cover.resize(shown.size, Image.Resampling.BILINEAR)
     return Image.composite(Image.new("RGB", shown.size, _HEAT), shown.convert("RGB"), cover)
-
-
-def _jpeg(shown: Image.Image) -> bytes:
-    made = io.BytesIO()
-    shown.save(made, "JPEG", quality=_JPEG_QUALITY)
-    return made.getvalue()

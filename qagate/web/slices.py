@@ -7,6 +7,9 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
 
 from qagate.assessment import SliceScore
 from qagate.dicom.pixels import decode, read_series
@@ -16,6 +19,7 @@ from qagate.gate.slices import scored_stack
 from qagate.image import SliceHeader, SliceImage, Stack
 from qagate.store.series_detail import SeriesDetails, Stamp
 from qagate.web.errors import Problem
+from qagate.web.site import Site
 from qagate.web.texts import gettext as _
 
 _KEPT = 16  #: series whose slices are remembered
@@ -102,6 +106,19 @@ class SliceShelf:
             problems=images.problems,
             attributes=images.attributes,
         )
+
+
+def _shelf(request: Request) -> SliceShelf:
+    """The shelf of this process; a second one, made by two first requests at once, would do no harm."""
+    state = request.app.state
+    if not hasattr(state, "slice_shelf"):
+        site: Site = state.site
+        state.slice_shelf = SliceShelf(SeriesDetails(site.store), site.spool)
+    shelf: SliceShelf = state.slice_shelf
+    return shelf
+
+
+Shelf = Annotated[SliceShelf, Depends(_shelf)]
 
 
 def drawn(header: SliceHeader) -> SliceImage:
