@@ -7,7 +7,7 @@ from http.cookies import SimpleCookie
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
@@ -124,7 +124,7 @@ class Envelope:
             return
         chosen = self._speak(scope)
         static = scope["path"].startswith("/static/")
-        status, began = 500, time.perf_counter()
+        status, began = 0, time.perf_counter()
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -141,6 +141,12 @@ class Envelope:
 
         try:
             await self._app(scope, receive, send_with_headers)
+        except Exception as error:  # the last edge: whatever a page does, the answer is a sentence
+            request = Request(scope, receive)
+            if status:  # too late for a sentence; the browser sees the answer break off
+                errors.record(request, error)
+                raise
+            await errors.unexpected(request, error)(scope, receive, send_with_headers)
         finally:
             path = getattr(scope.get("route"), "path", "/static" if static else "other")
             self._requests.saw(path, scope["method"], status, time.perf_counter() - began)

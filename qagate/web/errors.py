@@ -91,19 +91,23 @@ def install(app: FastAPI) -> None:
             return answer(request, 503, str(error), {"Retry-After": "2"})
         return answer(request, 409, str(error))
 
-    @app.exception_handler(Exception)
-    def _unexpected(request: Request, error: Exception) -> Response:
-        number = secrets.token_hex(4)
-        route = request.scope.get("route")
-        log.error(
-            "page_failed", number=number, path=getattr(route, "path", ""), error=type(error).__name__,
-            place=_line(error),
-        )  # fmt: skip
-        return answer(
-            request,
-            500,
-            _("qagate failed here. Try again; if it stays, tell the administrator number %(n)s.", n=number),
-        )
+
+def record(request: Request, error: Exception) -> str:
+    """Log what no handler knows, its place and nothing of its text; the number to find it by."""
+    number = secrets.token_hex(4)
+    route = getattr(request.scope.get("route"), "path", "")
+    log.error("page_failed", number=number, path=route, error=type(error).__name__, place=_line(error))
+    return number
+
+
+def unexpected(request: Request, error: Exception) -> Response:
+    """The answer to what no handler knows: a number for people to pass on."""
+    number = record(request, error)
+    return answer(
+        request,
+        500,
+        _("qagate failed here. Try again; if it stays, tell the administrator number %(n)s.", n=number),
+    )
 
 
 def _recognise(request: Request) -> None:
