@@ -18,22 +18,28 @@ from qagate.web import (
     account,
     acts,
     console,
+    control,
     errors,
     events,
     health,
     home,
+    label,
     login,
+    models,
     oidc,
     series,
     texts,
+    thresholds,
     trends,
     users,
     worklist,
 )
 from qagate.web.api import accounts as api_accounts
+from qagate.web.api import control as api_control
 from qagate.web.api import document as api_document
 from qagate.web.api import images as api_images
 from qagate.web.api import series as api_series
+from qagate.web.api import trends as api_trends
 from qagate.web.metrics import Requests
 from qagate.web.routing import Router, rule_of
 from qagate.web.site import Site
@@ -53,8 +59,14 @@ ROUTERS: tuple[Router, ...] = (
     events.router,
     api_series.router,
     trends.router,
+    control.router,
+    models.router,
+    thresholds.router,
+    api_trends.router,
+    api_control.router,
     series.router,
     api_images.router,
+    label.router,
 )
 
 MAX_BODY = 1 << 20  #: bytes of a request; nobody sends the pages more than a form
