@@ -54,6 +54,8 @@ def test_options_in_readme_exist() -> None:
     for line in re.findall(r"^qagate ([a-z]+.*)$", code_of(README), re.MULTILINE):
         name, *words = line.split()
         command = cli.main.get_command(context, name)
+        while isinstance(command, click.Group) and words and words[0] in command.list_commands(context):
+            command = command.get_command(context, words.pop(0))
         assert command is not None, name
         known = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= known, line

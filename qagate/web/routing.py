@@ -68,6 +68,27 @@ async def _prove(request: Request, visitor: VisitorType) -> None:
         raise Problem(403, _("The page you clicked on is too old. Load it again, then repeat the click."))
 
 
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A problem (RFC 9457); `detail` names the mend.",
+        "content": {
+            "application/problem+json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "title", "status", "detail"],
+                    "properties": {
+                        "type": {"type": "string"},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer"},
+                        "detail": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
 @dataclass(frozen=True, slots=True)
 class _Route:
     method: str
@@ -105,6 +126,8 @@ class Router:
         """Give the application these routes, each behind its guard."""
         for route in self._routes:
             options: dict[str, Any] = {"include_in_schema": self._schema, "tags": self._tags}
+            if self._schema:
+                options["responses"] = _PROBLEMS
             app.add_api_route(
                 self._prefix + route.path,
                 route.endpoint,

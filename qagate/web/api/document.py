@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import Request
+from typing import Any
+
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from qagate.web.routing import Router
@@ -14,4 +16,12 @@ router = Router(prefix="/api/v1")
 @router.get("/openapi.json", rule=Role.VIEWER)
 def document(request: Request) -> Response:
     """What can be asked, with the types of question and answer."""
-    return JSONResponse(request.app.openapi())
+    return JSONResponse(described(request.app))
+
+
+def described(app: FastAPI) -> dict[str, Any]:
+    """The document, with how programs prove who they are."""
+    made = app.openapi()
+    made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    made["security"] = [{"token": []}]
+    return made
