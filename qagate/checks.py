@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 
 from qagate import parts
 from qagate.config import Settings
 from qagate.dicom import scu
 from qagate.dicom.spool import Spool
+from qagate.store.accounts import Accounts
 from qagate.store.engine import open_store
 from qagate.store.errors import StoreError
 from qagate.store.migrate import check_revision, current_revision, head_revision
@@ -37,6 +41,8 @@ def run(settings: Settings) -> Iterator[CheckResult]:
         yield _look("challenger", lambda: _model(settings, challenger))
     yield _look("policy", lambda: f"version {parts.policy(settings).version}")
     yield _look("alerts", lambda: ", ".join(parts.alerter(settings).destinations) or "none set")
+    if settings.web.enabled:
+        yield _look("pages", lambda: _web(settings))
     if not settings.archive:
         yield CheckResult(name="archives", ok=True, message="none set: results stay on this machine")
     for of in settings.archive:
@@ -91,6 +97,34 @@ def _roles(settings: Settings) -> Standing | None:
             return Roles(store).standing()
     except StoreError:
         return None
+
+
+def certificate(chain: Path, key: Path) -> None:
+    """Raise RuntimeError with the mend unless the pages can use this certificate and key."""
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(chain, key)
+    except (OSError, ssl.SSLError) as error:
+        raise RuntimeError(
+            f"web.tls_certificate {chain} and web.tls_key {key} cannot be used ({error.strerror or error}): "
+            "give the PEM files of one pair, readable by this user"
+        ) from error
+
+
+def _web(settings: Settings) -> str:
+    of = settings.web
+    if of.tls_certificate and of.tls_key:
+        certificate(of.tls_certificate, of.tls_key)
+    if of.oidc.issuer and not all(find_spec(name) for name in ("authlib", "joserfc", "requests")):
+        raise RuntimeError("web.oidc.issuer is set but Authlib is not installed: pip install 'qagate[oidc]'")
+    address = f"http{'s' * (of.tls_certificate is not None)}://{of.host}:{of.port}"
+    return address if _users(settings) else f"{address}; no user yet: `qagate users add NAME --role admin`"
+
+
+def _users(settings: Settings) -> bool:
+    if current_revision(settings.store_url) != head_revision():
+        return False
+    with open_store(settings.store_url) as store:
+        return Accounts(store).any()
 
 
 def _archive(archive: scu.Archive) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
+import time
 from pathlib import Path
 
 import structlog
@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from qagate import app
+from qagate.checks import certificate
 from qagate.config import Settings
 from qagate.store.engine import open_store
 from qagate.web.application import create
@@ -31,12 +32,12 @@ class Server:
         *,
         host: str,
         port: int,
-        certificate: Path | None = None,
-        key: Path | None = None,
+        tls_certificate: Path | None = None,
+        tls_key: Path | None = None,
     ) -> None:
         """Bind the port (0: a free one). Raises RuntimeError with the mend when that does not go."""
         self._socket = _bound(host, port)
-        self._scheme = "https" if certificate else "http"
+        self._scheme = "https" if tls_certificate else "http"
         self._server = uvicorn.Server(
             uvicorn.Config(
                 application,
@@ -45,8 +46,8 @@ class Server:
                 server_header=False,
                 proxy_headers=False,
                 lifespan="off",
-                ssl_certfile=certificate,
-                ssl_keyfile=str(key) if key else None,
+                ssl_certfile=tls_certificate,
+                ssl_keyfile=str(tls_key) if tls_key else None,
                 timeout_graceful_shutdown=_DRAIN_S,
             )
         )
@@ -61,8 +62,10 @@ class Server:
         return f"{self._scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     def start(self) -> None:
-        """Serve, until `stop`."""
+        """Serve, until `stop`; returns once it answers."""
         self._thread.start()
+        while self._thread.is_alive() and not self._server.started:
+            time.sleep(0.01)
 
     def alive(self) -> bool:
         """Whether it still serves."""
@@ -80,11 +83,11 @@ def run(settings: Settings, stop: threading.Event) -> None:
     app.begin(settings, "web")
     of = settings.web
     if of.tls_certificate and of.tls_key:
-        _usable(of.tls_certificate, of.tls_key)
+        certificate(of.tls_certificate, of.tls_key)
     with open_store(settings.store_url) as store:
         site = make_site(settings, store, stop)
         server = Server(
-            create(site), host=of.host, port=of.port, certificate=of.tls_certificate, key=of.tls_key
+            create(site), host=of.host, port=of.port, tls_certificate=of.tls_certificate, tls_key=of.tls_key
         )
         server.start()
         log.info("web_ready", address=server.address)
@@ -110,13 +113,3 @@ def _bound(host: str, port: int) -> socket.socket:
         ) from error
     made.set_inheritable(True)
     return made
-
-
-def _usable(certificate: Path, key: Path) -> None:
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise RuntimeError(
-            f"web.tls_certificate {certificate} and web.tls_key {key} cannot be used "
-            f"({error.strerror or error}): give the PEM files of one pair, readable by this user"
-        ) from error
