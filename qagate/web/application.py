@@ -38,6 +38,7 @@ from qagate.web.api import accounts as api_accounts
 from qagate.web.api import control as api_control
 from qagate.web.api import document as api_document
 from qagate.web.api import images as api_images
+from qagate.web.api import ratings as api_ratings
 from qagate.web.api import series as api_series
 from qagate.web.api import trends as api_trends
 from qagate.web.metrics import Requests
@@ -67,6 +68,7 @@ ROUTERS: tuple[Router, ...] = (
     series.router,
     api_images.router,
     label.router,
+    api_ratings.router,
 )
 
 MAX_BODY = 1 << 20  #: bytes of a request; nobody sends the pages more than a form

@@ -2,7 +2,37 @@
 
 from __future__ import annotations
 
+from qagate.web.texts import gettext as _
+
 
 def page_keys() -> list[tuple[str, list[tuple[str, str]]]]:
     """(page, [(keys, what they do)]) in the visitor's language; keys pressed in turn have a space between."""
-    return []
+    return [
+        (
+            _("Images"),
+            [
+                ("←", _("the slice before")),
+                ("→", _("the next slice")),
+                ("Shift+←", _("narrower window")),
+                ("Shift+→", _("wider window")),
+                ("Shift+↑", _("higher centre: darker")),
+                ("Shift+↓", _("lower centre: brighter")),
+                ("+", _("larger")),
+                ("-", _("smaller")),
+                ("f", _("fit")),
+                ("i", _("invert")),
+                ("m", _("quality map")),
+            ],
+        ),
+        (
+            _("Label"),
+            [
+                ("0", _("a score: one digit, or two for the scale 0–100")),
+                ("n", _("tick noise; each artefact has its letter on the page")),
+                ("l", _("note the slice in sight beside what was ticked last")),
+                ("Enter", _("save, next")),
+                ("k", _("skip")),
+                ("z", _("change the last one")),
+            ],
+        ),
+    ]

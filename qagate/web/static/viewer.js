@@ -58,7 +58,8 @@ export class Viewer extends EventTarget {
     this.fillStrip();
     const wanted = Number(this.root.dataset.first) || Math.ceil((found.scored_stack || this.slices.length) / 2);
     const named = this.slices.find((one) => one.sop_instance_uid === this.root.dataset.sop);
-    await this.show(named?.number ?? wanted);
+    if (this.root.dataset.sop && !named) this.say(this.texts.gone);
+    else await this.show((this.only = named?.number) ?? wanted);
   }
 
   async loadScores() {
@@ -110,7 +111,7 @@ export class Viewer extends EventTarget {
   /** Show a slice, 1 to the last; what lies beyond is the nearest. */
   async show(number) {
     if (!this.slices.length) return;
-    number = Math.min(Math.max(number, 1), this.slices.length);
+    number = this.only ?? Math.min(Math.max(number, 1), this.slices.length);
     const changed = number !== this.number;
     this.number = number;
     if (changed) this.mark();
@@ -126,7 +127,7 @@ export class Viewer extends EventTarget {
       this.paint();
     }
     if (changed) this.dispatchEvent(new CustomEvent("slice", { detail: this.slices[number - 1] }));
-    for (let step = 1; step <= AHEAD; step++) {
+    for (let step = 1; step <= (this.only ? 0 : AHEAD); step++) {
       for (const other of [number + step, number - step]) {
         if (other >= 1 && other <= this.slices.length && number === this.number) await this.pixels(other);
       }
@@ -425,8 +426,9 @@ export class Viewer extends EventTarget {
     const name = {
       ArrowLeft: "previous", ArrowRight: "next", "+": "in", "-": "out", f: "fit", i: "invert", m: "map",
     }[event.key];
-    if (name) this.act(name);
-    return Boolean(name);
+    if (!name || (name === "map" && !this.scores.size)) return false;
+    this.act(name);
+    return true;
   }
 }
 
