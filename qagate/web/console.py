@@ -15,6 +15,7 @@ from qagate.store.console import Console, Tile
 from qagate.store.notices import Notices
 from qagate.web.acts import act_word, buttons, pressed
 from qagate.web.pages import page
+from qagate.web.reasons import sentence, telling
 from qagate.web.routing import Here, Router, Visitor
 from qagate.web.security import Role
 from qagate.web.site import Site
@@ -58,6 +59,7 @@ def _shown(site: Site, visitor: Visitor, station: str | None) -> dict[str, Any]:
         "failed_look": failed_look,
         "sentence": sentence,
         "share": share,
+        "unanswered": unanswered,
     }
 
 
@@ -72,16 +74,18 @@ def arranged(tiles: Sequence[Tile]) -> list[tuple[str, Tile]]:
     return [(places.get(place, "side"), tiles[place]) for place in order]
 
 
+def unanswered(tiles: Sequence[tuple[str, Tile]]) -> list[Tile]:
+    """The REPEAT that nobody has answered, but for the one that fills the page anyway."""
+    return [
+        tile
+        for place, tile in tiles
+        if place != "main" and tile.series.verdict is Verdict.REPEAT and not tile.series.answered
+    ]
+
+
 def decided(tile: Tile) -> bool:
     """Whether there is something to tell: a verdict, or that there will be none."""
     return tile.series.verdict is not None or tile.series.state is State.FAILED
-
-
-def telling(reasons: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The reason that explains most, and the others: what was seen says more than a number below another."""
-    seen = [reason for reason in reasons if not reason.startswith("quality ")]
-    first = next(iter(seen or reasons), "")
-    return first, tuple(reason for reason in reasons if reason != first)
 
 
 def picture(tile: Tile) -> str | None:
@@ -94,11 +98,6 @@ def picture(tile: Tile) -> str | None:
 def failed_look() -> Look:
     """How a series looks that the gate gave up."""
     return Look("FAILED", _("Failed"), "warning", "verdict-none")
-
-
-def sentence(text: str) -> str:
-    """A reason with a capital at its beginning."""
-    return text[:1].upper() + text[1:]
 
 
 def share(quality: float) -> str:

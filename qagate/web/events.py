@@ -8,6 +8,7 @@ it missed, whatever happened to this process meanwhile.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import AsyncIterator
@@ -108,15 +109,16 @@ class Events:
             self._pages.add(page)
             if not self._looking:
                 self._looking = True
-                threading.Thread(target=self._look, name="events", daemon=True).start()
+                # What it knows from here on must reach back before what the page is about to ask for.
+                watch = _Watch(self.notices)
+                threading.Thread(target=self._look, args=(watch,), name="events", daemon=True).start()
 
     def unsubscribe(self, page: Subscription) -> None:
         """Tell it no longer."""
         with self._lock:
             self._pages.discard(page)
 
-    def _look(self) -> None:
-        watch = _Watch(self.notices)
+    def _look(self, watch: _Watch) -> None:
         while not self._stopping.wait(self._poll_s):
             with self._lock:
                 pages = tuple(self._pages)
@@ -138,14 +140,14 @@ class _Watch:
     def __init__(self, notices: Notices) -> None:
         self._notices = notices
         self._decided: Decided | None = None
-        self._seen = Snapshot()
+        self._seen: Snapshot | None = None
         self._away = False
+        with contextlib.suppress(StoreError):  # `look` tells
+            self._decided = Decided(notices)
 
     def look(self) -> list[Event]:
         try:
-            first = self._decided is None
-            if self._decided is None:
-                self._decided = Decided(self._notices)
+            self._decided = self._decided or Decided(self._notices)
             now = self._notices.snapshot()
             events = [decision(one) for one in self._decided.new()]
         except StoreError as error:  # loop edge: pages are told, and told when it is over
@@ -154,11 +156,9 @@ class _Watch:
             self._away = True
             log.error("events_failed", error=str(error))
             return [Event("away")]
-        stations = now.stations_changed(self._seen)
-        self._seen = now
-        if self._away or first:
-            self._away = False
-            return [*events, Event("changed")]
+        known = None if self._away else self._seen
+        self._seen, self._away = now, False
+        stations = None if known is None else now.stations_changed(known)
         if stations is None:
             return [*events, Event("changed")]
         return [*events, Event("changed", sorted(stations))] if stations else events
@@ -170,7 +170,7 @@ async def events(request: Request, site: Here, after: int | None = None) -> Stre
     known = request.headers.get("last-event-id", "")
     last = int(known) if known.isascii() and known.isdigit() and len(known) < 19 else after
     page, of = Subscription(), _events(request)
-    of.subscribe(page)
+    await run_in_threadpool(of.subscribe, page)
     return StreamingResponse(
         _stream(site, request, of, page, last),
         media_type="text/event-stream",

@@ -16,9 +16,10 @@ from qagate.store.desk import DeskSeries
 from qagate.store.notices import Notices
 from qagate.store.worklist import COUNTED, BadCursor, Filter, Only, Order, Page, Worklist
 from qagate.web.acts import act_word
-from qagate.web.console import share, telling
+from qagate.web.console import share
 from qagate.web.errors import Problem
 from qagate.web.pages import page
+from qagate.web.reasons import plain, telling
 from qagate.web.routing import Here, Router, Visitor
 from qagate.web.security import Role
 from qagate.web.site import Site
@@ -59,6 +60,7 @@ def worklist(
         listed=one_page(site, asked, after=after, before=before),
         newest=notices.newest(),
         orders=orders(),
+        plain=plain,
         problems=problems,
         share=share,
         states=list(State),
