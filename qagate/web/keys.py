@@ -9,6 +9,28 @@ def page_keys() -> list[tuple[str, list[tuple[str, str]]]]:
     """(page, [(keys, what they do)]) in the visitor's language; keys pressed in turn have a space between."""
     return [
         (
+            _("Console"),
+            [
+                ("a", _("agree with the verdict that fills the page")),
+                ("d", _("disagree, because …")),
+                ("r", _("repeating")),
+                ("n", _("cannot repeat")),
+                ("1", _("go to the first series; 2 to 6 to the others")),
+                ("s", _("sound and notification for Repeat, on and off")),
+                ("f", _("full screen")),
+            ],
+        ),
+        (
+            _("Worklist"),
+            [
+                ("/", _("search in the protocols")),
+                ("j", _("the next series")),
+                ("k", _("the series before")),
+                ("x", _("tick the series")),
+                ("Enter", _("open the series")),
+            ],
+        ),
+        (
             _("Images"),
             [
                 ("←", _("the slice before")),
