@@ -13,11 +13,14 @@ import torch
 from models.inputs import QualityModel, SliceInput, SliceOutput, check
 from models.prompt import PARTS
 from qagate.assessment import Prompt, QualityMap, SliceScore
+from qagate.gate.slices import BODY_HU
 from qagate.image import SliceImage
 
 log = structlog.get_logger(__name__)
 
 MAP_SIDE = 32  #: cells a side of a kept quality map, at most
+_BODY_SHARE = 0.1  #: of a cell, below which it shows air
+_SIGNAL = 0.08  #: of the range from the 1st to the 99.5th percentile, below which it is air, CT aside
 _WORST_SHARE = 0.5  #: weight of the worst third against the mean of all slices
 
 
@@ -101,13 +104,35 @@ def _words(prompt: Prompt) -> dict[str, str]:
     return {part: getattr(prompt, part) for part in PARTS}
 
 
-def map_of(scores: npt.NDArray[np.float32]) -> QualityMap:
-    """(h, w) scores in 256 steps; sides above MAP_SIDE are averaged down."""
-    sides = tuple(min(side, MAP_SIDE) for side in scores.shape)
-    values = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(scores)[None], sides)[0].numpy()
+def map_of(scores: npt.NDArray[np.float32], image: SliceImage) -> QualityMap:
+    """(h, w) scores in 256 steps; sides above MAP_SIDE are averaged down.
+
+    Cells that hold next to nothing of the body count as the best of the slice: what a model makes of air
+    points nobody to anything.
+    """
+    sides = (min(scores.shape[0], MAP_SIDE), min(scores.shape[1], MAP_SIDE))
+    values = _averaged(scores, sides)
+    body = _averaged(_body(image), sides) >= _BODY_SHARE
+    if body.any():
+        values[~body] = values[body].max()
     low, high = float(values.min()), float(values.max())
     steps = np.rint((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
     return QualityMap(rows=sides[0], columns=sides[1], low=low, high=high, cells=steps.tobytes())
+
+
+def _averaged(values: npt.NDArray[np.float32], sides: tuple[int, int]) -> npt.NDArray[np.float32]:
+    found = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(values)[None], sides)[0]
+    return np.asarray(found.numpy(), dtype=np.float32)
+
+
+def _body(image: SliceImage) -> npt.NDArray[np.float32]:
+    """1 where the slice shows more than air, of every fourth row and column where there are enough."""
+    step = 4 if min(image.pixels.shape) >= 4 * MAP_SIDE else 1
+    pixels = image.pixels[::step, ::step]
+    if image.header.modality == "CT":
+        return (pixels > BODY_HU).astype(np.float32)
+    low, high = np.percentile(pixels, (1.0, 99.5))
+    return np.asarray(pixels > low + _SIGNAL * (high - low), dtype=np.float32)
 
 
 def pool(slices: Sequence[SliceImage], outputs: Sequence[SliceOutput]) -> SeriesScore:
@@ -129,7 +154,7 @@ def pool(slices: Sequence[SliceImage], outputs: Sequence[SliceOutput]) -> Series
             artefacts=output.artefacts,
             uncertainty=output.uncertainty,
             weight=weight,
-            quality_map=None if output.quality_map is None else map_of(output.quality_map),
+            quality_map=None if output.quality_map is None else map_of(output.quality_map, image),
         )
         for number, (image, output, weight) in enumerate(zip(slices, outputs, weights, strict=True), start=1)
     )

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
 from models.inputs import SliceInput, SliceOutput
-from qagate.assessment import Prompt
+from qagate.assessment import Prompt, QualityMap
 from qagate.gate.scoring import MAP_SIDE, Scorer, map_of, pool
 from qagate.image import SliceHeader, SliceImage
 
@@ -57,13 +58,36 @@ def _series(qualities: Sequence[float], modality: str = "MR", name: str = "1") -
     ]
 
 
+def _read(kept: QualityMap) -> npt.NDArray[np.float64]:
+    steps = np.frombuffer(kept.cells, np.uint8).reshape(kept.rows, kept.columns)
+    return kept.low + (kept.high - kept.low) * steps / 255
+
+
+def _body(pixels: npt.NDArray[np.float32], modality: str = "CT") -> SliceImage:
+    (image,) = _series([1.0], modality)
+    return replace(image, pixels=pixels)
+
+
 def test_a_quality_map_is_kept_small_and_reads_back() -> None:
     scores = np.linspace(-1, 3, 80 * 20, dtype=np.float32).reshape(80, 20)
-    kept = map_of(scores)
+    body = _body(np.full((320, 80), 40, np.float32))
+    kept = map_of(scores, body)
     assert (kept.rows, kept.columns) == (MAP_SIDE, 20) and len(kept.cells) == MAP_SIDE * 20
-    back = kept.low + (kept.high - kept.low) * np.frombuffer(kept.cells, np.uint8).reshape(32, 20) / 255
+    back = _read(kept)
     assert np.isclose(back[5, 3], scores[13:15, 3].mean(), atol=0.06) and np.all(np.diff(back[:, 0]) > 0)
-    assert set(map_of(np.full((4, 4), 0.5, np.float32)).cells) == {0}
+    assert set(map_of(np.full((4, 4), 0.5, np.float32), body).cells) == {0}
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_air_is_no_bad_place(modality: str) -> None:
+    scores = np.linspace(1, 0, 64, dtype=np.float32).reshape(8, 8)
+    pixels = np.full((64, 64), -1000, np.float32)
+    pixels[8:40, 8:56] = 50
+    kept = _read(map_of(scores, _body(pixels, modality)))
+    inside = kept[1:5, 1:7]
+    assert np.allclose(inside, scores[1:5, 1:7], atol=0.01)
+    kept[1:5, 1:7] = inside.max()
+    assert np.allclose(kept, inside.max(), atol=0.01)
 
 
 def test_slices_of_several_series_share_batches_and_keep_their_places() -> None:

@@ -56,7 +56,7 @@ def pictured(site: Site, seed: Seed) -> str:
 def test_the_page_tells_what_was_concluded_and_why(viewer: TestClient, pictured: str) -> None:
     text = viewer.get(f"/series/{pictured}").text
     for said in (
-        "Motion: ghosting along columns, slices 1-2", "0.45", "Noise in tissue (HU)", "12.5", "default",
+        "Motion: ghosting along columns, slices 1", "0.45", "Noise in tissue (HU)", "12.5", "default",
         "of 44 series", "what is usual in this protocol", "First image received", "Decided: Look",
         'data-first="2"', 'data-review-below="0.5"', "Quality over the slices",
     ):  # fmt: skip
