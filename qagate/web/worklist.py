@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from fastapi import Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from qagate.assessment import Verdict
 from qagate.series import State
@@ -22,6 +19,7 @@ from qagate.web.pages import page
 from qagate.web.reasons import plain, telling
 from qagate.web.routing import Here, Router, Visitor
 from qagate.web.security import Role
+from qagate.web.sheets import csv_answer
 from qagate.web.site import Site
 from qagate.web.texts import gettext as _
 from qagate.web.wanted import Wanted, WantedList
@@ -33,7 +31,6 @@ COLUMNS = (
     *("reasons", "station", "modality", "region", "protocol", "description", "series_number", "instances"),
     *("received_at", "decided_at", "undelivered", "last_error", "answers"),
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  #: what spreadsheets take for the beginning of a formula
 _PROBLEMS_SHOWN = 5
 
 
@@ -100,25 +97,7 @@ def export(site: Here, visitor: Visitor, asked: WantedList) -> Response:
     """Every series of the list as CSV in UTF-8, times in UTC."""
     site.audit(visitor, act="export worklist", **asked.given)
     name = f"qagate-worklist-{site.clock.local(datetime.now(UTC)):%Y-%m-%d}.csv"
-    return StreamingResponse(
-        _lines(Worklist(site.store).export(asked.filter, asked.order)),
-        media_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
-
-
-def _lines(rows: Iterator[DeskSeries]) -> Iterator[str]:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    buffer.write("\ufeff")  # without it spreadsheets read UTF-8 as something else
-    writer.writerow(COLUMNS)
-    for row in rows:
-        writer.writerow([guarded(value) for value in cells(row)])
-        if buffer.tell() > 1 << 16:
-            yield buffer.getvalue()
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue()
+    return csv_answer(name, COLUMNS, map(cells, Worklist(site.store).export(asked.filter, asked.order)))
 
 
 def cells(row: DeskSeries) -> tuple[object, ...]:
@@ -149,13 +128,6 @@ def cells(row: DeskSeries) -> tuple[object, ...]:
             for one in row.said
         ),
     )
-
-
-def guarded(value: object) -> object:
-    """The value as a cell that no spreadsheet takes for a formula; numbers stay numbers."""
-    if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
-        return f"'{value}"
-    return value
 
 
 def _utc(time: datetime | None) -> str:

@@ -12,8 +12,9 @@ import pytest
 
 from qagate.assessment import Verdict
 from qagate.store.outbox import Kind, Outbox, OutboxItem
+from qagate.web.sheets import cell
 from qagate.web.site import Site
-from qagate.web.worklist import COLUMNS, guarded
+from qagate.web.worklist import COLUMNS
 
 
 def rows(browser: Any, query: str = "") -> list[dict[str, str]]:
@@ -75,8 +76,8 @@ def test_csv(viewer: Any, site: Site, seed: Callable[..., str]) -> None:
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\t=1", "\r=1", "  =1"])
 def test_no_cell_is_a_formula(text: str) -> None:
-    assert guarded(text) == f"'{text}"
-    assert guarded(-1.5) == -1.5 and guarded("a=1") == "a=1"
+    assert cell(text) == f"'{text}"
+    assert cell(-1.5) == "-1.5" and cell("a=1") == "a=1"
 
 
 def test_acknowledge_many(radiographer: Any, site: Site, seed: Callable[..., str]) -> None:
