@@ -244,3 +244,61 @@ def served(app: FastAPI) -> Iterator[str]:
     server.start()
     yield server.address
     server.stop()
+
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A real browser; skips where it is not installed."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed (Debian chromium; `make system-test-deps`)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM),
+            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                  "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+        )  # fmt: skip
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Any, served: str, login: Callable[..., Browser]) -> Iterator[Callable[..., Any]]:
+    """Opens a page of the served site in Chromium: visit("/help", Role.VIEWER); no role: an outsider.
+
+    At the end fails on any console error, page error, CSP violation or request to another host.
+    """
+    contexts, wrong = [], []
+
+    def note(message: Any) -> None:
+        if message.type == "error" and not message.text.startswith("Failed to load resource"):
+            wrong.append(f"console: {message.text}")
+
+    def watch(request: Any) -> None:
+        if not request.url.startswith((served, "data:", "blob:")):
+            wrong.append(f"request to {request.url}")
+
+    def go(path: str, role: Role | str | None = None, *, phone: bool = False, **options: Any) -> Any:
+        size = {"width": 390, "height": 844} if phone else {"width": 1280, "height": 800}
+        context = chromium.new_context(**{"viewport": size, "locale": "en-GB", "has_touch": phone} | options)
+        contexts.append(context)
+        if role is not None:
+            cookies = [
+                {"name": one.name, "value": one.value, "url": served} for one in login(role).cookies.jar
+            ]
+            context.add_cookies(cookies)
+        page = context.new_page()
+        page.on("console", note)
+        page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
+        page.on("request", watch)
+        page.goto(served + path)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert not wrong, "\n".join(wrong)
