@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from qagate.web.security import Role, passwords
 from qagate.web.site import Site
 
