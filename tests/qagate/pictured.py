@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,34 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless
 
+from qagate.assessment import Artefact, Baseline, Finding, QualityMap, SliceScore, Verdict
 from qagate.dicom.spool import Spool
+
+MAP = QualityMap(rows=2, columns=2, low=0.0, high=1.0, cells=bytes((0, 255, 255, 255)))
+
+
+def scored_series(spool: Spool, seed: Callable[..., str], uid: str, **more: Any) -> str:
+    """A decided CT series of three slices with files; the second is the worst and has MAP."""
+    scores = tuple(
+        SliceScore(
+            sop_instance_uid=f"{uid}.{n}", slice_number=n, score=q, quality=q,
+            quality_map=MAP if n == 2 else None,
+        )
+        for n, q in ((1, 0.6), (2, 0.4), (3, 0.7))
+    )  # fmt: skip
+    return seed(
+        Verdict.REVIEW,
+        uid=uid,
+        quality=0.45,
+        reasons=("motion: ghosting along columns, slices 1-2", "quality 0.45 is below 0.50: please look"),
+        paths=write_series(spool, uid, **more),
+        assessment={
+            "slices": scores,
+            "measures": {"noise_hu": 12.5},
+            "findings": (Finding(artefact=Artefact.GHOSTING, severity=0.6, text="ghosting along columns"),),
+        },
+        decision={"baseline": Baseline(median=0.8, mad=0.03, count=44), "relative": True},
+    )
 
 
 def write_series(spool: Spool, uid: str, count: int = 3, *, broken: bool = False, **tags: Any) -> list[str]:

@@ -6,6 +6,9 @@ const KEPT_BYTES = 256 << 20; // of decoded slices, per viewer
 const AHEAD = 3; // slices fetched on either side
 const HEAT = [230, 60, 20]; // as in qagate/web/imaging.py
 const ZOOM_MOST = 16;
+const { lang } = document.documentElement;
+const hundredths = new Intl.NumberFormat(lang, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const shorter = new Intl.NumberFormat(lang, { maximumSignificantDigits: 3 });
 
 /** Fill %(name)s in a text of the page. */
 const fill = (text, values) => text.replace(/%\((\w+)\)s/g, (_, name) => values[name] ?? "");
@@ -67,6 +70,7 @@ export class Viewer extends EventTarget {
     if (!response?.ok) return;
     const found = await response.json();
     this.ends = [found.map_low, found.map_high];
+    this.weights = found.weights_sha256;
     for (const one of found.slices) if (one.number) this.scores.set(one.number, one);
     const has = found.slices.some((one) => one.quality_map);
     for (const element of this.root.querySelectorAll(".map-only")) element.hidden = !has;
@@ -91,10 +95,10 @@ export class Viewer extends EventTarget {
       image.alt = "";
       image.src = this.address(`slices/${one.number}/thumbnail`);
       const words = document.createElement("span");
-      words.textContent = score ? `${one.number} · ${score.quality.toFixed(2)}` : one.number;
+      words.textContent = score ? `${one.number} · ${hundredths.format(score.quality)}` : one.number;
       button.append(image, words);
       button.title = fill(score ? this.texts.sliceScored : this.texts.slice,
-        { n: one.number, count: this.slices.length, q: score?.quality.toFixed(2) });
+        { n: one.number, count: this.slices.length, q: score && hundredths.format(score.quality) });
       button.setAttribute("aria-label", button.title);
       if (score) button.classList.add("scored", this.grade(score.quality));
       return button;
@@ -148,7 +152,7 @@ export class Viewer extends EventTarget {
     }
     const score = this.scores.get(this.number);
     const words = fill(score ? this.texts.sliceScored : this.texts.slice,
-      { n: this.number, count: this.slices.length, q: score?.quality.toFixed(2) });
+      { n: this.number, count: this.slices.length, q: score && hundredths.format(score.quality) });
     this.root.querySelector(".where").textContent = words;
     this.canvas.setAttribute("aria-label", words);
   }
@@ -433,23 +437,35 @@ export class Viewer extends EventTarget {
 }
 
 function shortly(value) {
-  const size = Math.abs(value);
-  return size >= 100 || Number.isInteger(value) ? String(Math.round(value)) : value.toPrecision(3);
+  return Math.abs(value) >= 100 || Number.isInteger(value) ? String(Math.round(value)) : shorter.format(value);
 }
 
-/** Every viewer of the page; the first listens to the keys, and all scroll together. */
+/** Every viewer of the page; the keys go to the one that has the focus, else to the first. */
 export function viewers() {
   const made = [...document.querySelectorAll("section.viewer")].map((root) => new Viewer(root));
   document.addEventListener("keydown", (event) => {
     const active = made.find((one) => one.root.contains(document.activeElement)) ?? made[0];
     if (active?.key(event)) event.preventDefault();
   });
+  Promise.all(made.map((one) => one.ready)).then(() => together(made));
+  return made;
+}
+
+/** From now on all scroll together, the first leading, and their maps have the scale of the worst. */
+function together(made) {
+  const [first] = made;
+  const mapped = made.filter((one) => one.ends && one.weights === first.weights);
+  const worst = mapped.reduce((low, one) => (one.ends[1] < low.ends[1] ? one : low), first);
+  for (const one of mapped) {
+    one.ends = worst.ends;
+    one.paint();
+  }
   for (const one of made) {
     one.addEventListener("slice", ({ detail }) => {
       for (const other of made) if (other !== one) follow(other, detail);
     });
+    if (one !== first && first.slices.length) follow(one, first.slices[first.number - 1]);
   }
-  return made;
 }
 
 /** Show the slice that lies nearest; by number where positions are not known. */

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from pictured import write_series
+from pictured import MAP, scored_series, write_series
 from sqlalchemy import delete
 
-from qagate.assessment import Artefact, Baseline, Finding, QualityMap, SliceScore, Verdict
 from qagate.label import Label, Scale
 from qagate.store.labels import Labels
 from qagate.store.queue import Queue
@@ -25,32 +24,12 @@ from qagate.web.site import Site, make_site
 
 UID = "1.2.826.0.1.50"
 Seed = Callable[..., str]
-MAP = QualityMap(rows=2, columns=2, low=0.0, high=1.0, cells=bytes((0, 255, 255, 255)))
 
 
 @pytest.fixture
 def pictured(site: Site, seed: Seed) -> str:
     """A decided CT series of three slices; the second is the worst and has a map."""
-    scores = tuple(
-        SliceScore(
-            sop_instance_uid=f"{UID}.{n}", slice_number=n, score=q, quality=q,
-            quality_map=MAP if n == 2 else None,
-        )
-        for n, q in ((1, 0.6), (2, 0.4), (3, 0.7))
-    )  # fmt: skip
-    return seed(
-        Verdict.REVIEW,
-        uid=UID,
-        quality=0.45,
-        reasons=("motion: ghosting along columns, slices 1-2", "quality 0.45 is below 0.50: please look"),
-        paths=write_series(site.spool, UID),
-        assessment={
-            "slices": scores,
-            "measures": {"noise_hu": 12.5},
-            "findings": (Finding(artefact=Artefact.GHOSTING, severity=0.6, text="ghosting along columns"),),
-        },
-        decision={"baseline": Baseline(median=0.8, mad=0.03, count=44), "relative": True},
-    )
+    return scored_series(site.spool, seed, UID)
 
 
 def test_the_page_tells_what_was_concluded_and_why(viewer: TestClient, pictured: str) -> None:
