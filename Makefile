@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.qagate-setup
 
-.PHONY: help setup demo run test test-slow check bench bench-models texts train-default system-test-deps clean
+.PHONY: help setup demo run test test-slow check screenshots bench bench-models texts train-default system-test-deps clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -44,6 +44,9 @@ texts: setup ## gather the pages' texts into the German catalogue, where new one
 	@cd qagate/web && $(CURDIR)/$(BIN)/pybabel -q extract -F locale/babel.cfg --no-location --sort-output -k _ -k ngettext:1,2 -o /tmp/qagate.pot .
 	@cd qagate/web && $(CURDIR)/$(BIN)/pybabel -q update -i /tmp/qagate.pot -D qagate -d locale -l de --no-fuzzy-matching --ignore-obsolete --no-wrap
 	@rm -f /tmp/qagate.pot
+
+screenshots: setup ## pictures of every page in docs/screens; minutes
+	@OMP_NUM_THREADS=1 $(BIN)/python docs/screenshots.py
 
 train-default: setup ## the shipped model anew into runs/default; REFERENCES: folder of the recipe's volumes
 	@test -n "$(REFERENCES)" || { echo "say where the recipe's volumes are: make train-default REFERENCES=FOLDER"; exit 2; }

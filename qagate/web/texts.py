@@ -89,6 +89,8 @@ def number(value: float | None, digits: int = 2) -> str:
     """A number as people of the language write it; a dash for none."""
     if value is None or math.isnan(value):
         return "–"
+    if isinstance(value, float):
+        value = round(value, digits) + 0.0  # -0.0 + 0.0 is 0.0
     places = "0" if digits == 0 or isinstance(value, int) else "0." + "#" * digits
     return str(format_decimal(value, format="#,##" + places, locale=locale()))
 

@@ -90,7 +90,7 @@ def _page(
         status=422 if wrong else 200,
         rows=rows if policy is None else rules_form.rows_of(policy),
         toml=None if policy is None else rules_form.toml_of(policy),
-        version=None if policy is None else policy.version,
+        table_version=None if policy is None else policy.version,
         days=days,
         choices=DAYS,
         found=found,
