@@ -19,7 +19,8 @@ from qagate.store.codec import load_assessment, load_decision
 from qagate.store.engine import Store
 from qagate.store.schema import label, result, series, shadow_result
 
-LOOKED_AT = 1000  #: newest decided series that a queue is made of
+LOOKED_AT = 500  #: newest series, those left out that the rater has rated, of which a queue is made
+_READY = (State.DECIDED.value, State.DELIVERED.value)
 _DEFAULT_THRESHOLD = 0.5  #: of series whose rule names none
 
 
@@ -77,7 +78,7 @@ class RatingQueues:
     ) -> tuple[Task, ...]:
         """The next tasks of a rater, best first; what the rater has rated is left out.
 
-        Only the newest LOOKED_AT decided series are looked at. skip: UIDs of series or instances to leave out.
+        Only the newest LOOKED_AT series are looked at. skip: UIDs of series or instances to leave out.
         """
         with self._store.read() as connection:
             found = _candidates(connection, rater, subject)
@@ -131,10 +132,9 @@ class RatingQueues:
 
 
 def _candidates(connection: sa.Connection, rater: str, subject: Subject) -> list[_Candidate]:
-    query = sa.select(series.c.id, series.c.series_instance_uid, series.c.revision, series.c.quality).where(
-        series.c.state.in_((State.DECIDED.value, State.DELIVERED.value)),
-        series.c.judged_revision == series.c.revision,
-        series.c.quality.is_not(None),
+    query = sa.select(
+        *(series.c[name] for name in ("id", "series_instance_uid", "revision", "quality")),
+        *(series.c[name] for name in ("state", "judged_revision")),
     )
     if subject is Subject.SERIES:
         rated = sa.exists().where(
@@ -145,10 +145,12 @@ def _candidates(connection: sa.Connection, rater: str, subject: Subject) -> list
             label.c.revision == series.c.revision,
         )
         query = query.where(~rated)
+    # One index gives the newest; with the state among the conditions SQLite would sort all series instead.
     newest = query.order_by(series.c.last_received_at.desc(), series.c.id.desc()).limit(LOOKED_AT)
     return [
         _Candidate(row.id, row.series_instance_uid, row.revision, row.quality)
         for row in connection.execute(newest)
+        if row.state in _READY and row.judged_revision == row.revision and row.quality is not None
     ]
 
 

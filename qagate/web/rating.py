@@ -11,7 +11,7 @@ from qagate.assessment import Artefact
 from qagate.gate.agreement import alpha, icc, table
 from qagate.label import MAX_REASON, Label, LabelKind, Scale
 from qagate.store.labels import Labels, UnknownObject
-from qagate.store.ratings import Progress, Queue, RatingQueues, Subject, Task
+from qagate.store.ratings import LOOKED_AT, Progress, Queue, RatingQueues, Subject, Task
 from qagate.web.errors import Problem
 from qagate.web.routing import Visitor
 from qagate.web.site import Site
@@ -19,7 +19,7 @@ from qagate.web.texts import gettext as _
 
 SCALES: Mapping[str, Scale] = {"0-4": Scale(0, 4), "0-100": Scale(0, 100)}
 MAX_PLACE = 60  #: characters that tell where an artefact is
-_LOOKED_AT = 50  #: tasks of which the first with files is taken
+_LOOKED_AT = 10  #: tasks of which the first with files are taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +116,14 @@ def next_tasks(
     site: Site, visitor: Visitor, queue: Queue, subject: Subject, *, skip: Sequence[str] = (), count: int = 2
 ) -> tuple[Task, ...]:
     """The rater's next tasks whose images are still there."""
-    found = RatingQueues(site.store).tasks(visitor.name, queue, subject, limit=_LOOKED_AT, skip=skip)
-    return tuple(islice((one for one in found if _has_files(site, one)), count))
+    queues = RatingQueues(site.store)
+    there: tuple[Task, ...] = ()
+    for limit in (max(_LOOKED_AT, 2 * count), LOOKED_AT):  # the second only where images were purged
+        found = queues.tasks(visitor.name, queue, subject, limit=limit, skip=skip)
+        there = tuple(islice((one for one in found if _has_files(site, one)), count))
+        if there or len(found) < limit:
+            break
+    return there
 
 
 def _has_files(site: Site, task: Task) -> bool:
