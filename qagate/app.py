@@ -11,19 +11,15 @@ from typing import TYPE_CHECKING
 import structlog
 from pydicom import dcmread
 
-from qagate import parts, supervisor, telemetry
+from qagate import parts, services, supervisor, telemetry
 from qagate.config import Settings
-from qagate.delivery import AlertChannel, ArchiveChannel, Channel, Sender
 from qagate.dicom import scu
 from qagate.dicom.report import sr_text
 from qagate.dicom.scp import Refusal, StorageSCP
 from qagate.dicom.spool import Spool
 from qagate.files import find, group
-from qagate.gate.assembly import Evidence, completed_because
 from qagate.receiver import Indexer
-from qagate.reporting import Reporter
-from qagate.scheduler import Scheduler
-from qagate.store.engine import Store, open_store, utc_now
+from qagate.store.engine import Store, open_store
 from qagate.store.migrate import check_revision, current_revision
 from qagate.store.migrate import migrate as migrate_store
 from qagate.store.outbox import Outbox
@@ -34,8 +30,6 @@ if TYPE_CHECKING:
     from qagate.examine import Examination
 
 log = structlog.get_logger(__name__)
-
-_REAP_S = 5.0
 
 
 def _configure(settings: Settings, role: str) -> None:
@@ -128,87 +122,16 @@ def work(settings: Settings, stop: threading.Event) -> None:
         worker.run(stop)
 
 
-def services(settings: Settings, stop: threading.Event) -> None:
+def run_services(settings: Settings, stop: threading.Event) -> None:
     """The services role: periodic jobs and deliveries."""
     begin(settings, "services")
-    spool = Spool(settings.spool_dir)
-    with open_store(settings.store_url) as store:
-        queue, outbox = Queue(store), Outbox(store)
-        reporter = parts.reporter(settings, spool, parts.alerter(settings))
-        scheduler = Scheduler(
-            {
-                "close_series": (lambda: _close_series(settings, queue), settings.assembly.poll_s),
-                "reap_leases": (lambda: _reap(settings, queue, outbox, reporter), _REAP_S),
-                "reap_deliveries": (
-                    lambda: outbox.reap(max_attempts=settings.delivery.max_attempts),
-                    _REAP_S,
-                ),
-            }
-        )
-        senders = [
-            Sender(
-                outbox=outbox,
-                channel=channel,
-                policy=parts.retry_policy(settings),
-                lease_s=settings.delivery.lease_s,
-                poll_s=settings.delivery.poll_s,
-            )
-            for channel in _channels(settings, spool)
-        ]
-        threads = [threading.Thread(target=sender.run, args=(stop,), daemon=True) for sender in senders]
-        scheduler.start()
-        for thread in threads:
-            thread.start()
-        stop.wait()
-        scheduler.stop()
-        for thread in threads:
-            thread.join()
-
-
-def _reap(settings: Settings, queue: Queue, outbox: Outbox, reporter: Reporter) -> None:
-    """Take leases back; a series given up that way is still sent on, as its mode asks."""
-    queue.reap(settings.worker.max_attempts)
-    for series in queue.failed_unsent() if settings.mode == "forward" else ():
-        outbox.add(series.series_id, series.revision, reporter.images(series))
-
-
-def _channels(settings: Settings, spool: Spool) -> Iterator[Channel]:
-    for of in settings.archive:
-        yield ArchiveChannel(archive=parts.archive(settings, of), spool=spool)
-    alerters = [parts.alerter(settings)]
-    if settings.alerts.physicist_urls:
-        alerters.append(parts.physicist(settings))
-    for alerts in alerters:
-        for name in alerts.destinations:
-            yield AlertChannel(alerter=alerts, destination=name)
-
-
-def _close_series(settings: Settings, queue: Queue) -> None:
-    rules = parts.completion_rules(settings)
-    for series in queue.receiving():
-        evidence = Evidence(
-            instance_count=series.instance_count,
-            expected_instances=series.expected_instances,
-            learned_instances=series.learned_instances,
-            first_received_at=series.revision_started_at,
-            last_received_at=series.last_received_at,
-            released_at=series.released_at,
-        )
-        because = completed_because(evidence, rules, utc_now())
-        if because is not None and queue.close(series, because):
-            log.info(
-                "closed",
-                series_instance_uid=series.series_instance_uid,
-                revision=series.revision,
-                instances=series.instance_count,
-                because=because,
-            )
+    services.run(settings, stop)
 
 
 ROLES: Mapping[str, Callable[[Settings, threading.Event], None]] = {
     "receiver": receive,
     "worker": work,
-    "services": services,
+    "services": run_services,
 }
 
 
