@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.qagate-setup
 
-.PHONY: help setup demo run test test-slow check screenshots bench bench-models texts train-default system-test-deps clean
+.PHONY: help setup demo run test test-slow check screenshots bench bench-models bench-web texts train-default system-test-deps clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -47,6 +47,9 @@ texts: setup ## gather the pages' texts into the German catalogue, where new one
 
 screenshots: setup ## pictures of every page in docs/screens; minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python docs/screenshots.py
+
+bench-web: setup ## speed of the pages with 100,000 series; figures in bench/web-latest.json
+	@$(BIN)/python bench/web.py
 
 train-default: setup ## the shipped model anew into runs/default; REFERENCES: folder of the recipe's volumes
 	@test -n "$(REFERENCES)" || { echo "say where the recipe's volumes are: make train-default REFERENCES=FOLDER"; exit 2; }

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,9 +21,11 @@ from qagate.assessment import (
     SliceScore,
     Verdict,
 )
+from qagate.series import Series, SeriesHeader, State
 from qagate.store.codec import dumps
 from qagate.store.engine import Store
-from qagate.store.schema import acknowledged, label, outbox, result, series
+from qagate.store.observations import observed
+from qagate.store.schema import acknowledged, label, observation, outbox, result, series
 
 _BATCH = 2000
 _SCANNERS = (
@@ -44,6 +47,15 @@ _VERDICTS = (
     (Verdict.NOT_ASSESSED, 0.05),
 )
 
+_PARTS = (
+    (result, "result"),
+    (observation, "observation"),
+    (outbox, "deliveries"),
+    (label, "labels"),
+    (acknowledged, "acknowledgements"),
+)
+_GHOSTS = Finding(artefact=Artefact.GHOSTING, severity=0.7, text="ghosting along columns, slices 9-15")
+
 
 def fill(store: Store, count: int, *, now: datetime | None = None, days: float = 300, seed: int = 1) -> None:
     """Add `count` series that came evenly over the `days` before `now`, decided but for a few."""
@@ -54,13 +66,10 @@ def fill(store: Store, count: int, *, now: datetime | None = None, days: float =
         rows = [_Case(number, end - step * (count - number + 1), drawn, count) for number in batch]
         with store.write() as connection:
             connection.execute(sa.insert(series), [row.series() for row in rows])
-            for table, name in ((result, "result"), (outbox, "deliveries"), (label, "labels")):
+            for table, name in _PARTS:
                 values = [one for row in rows for one in getattr(row, name)()]
                 if values:
                     connection.execute(sa.insert(table), values)
-            seen = [one for row in rows for one in row.acknowledgements()]
-            if seen:
-                connection.execute(sa.insert(acknowledged), seen)
     with store.write() as connection:
         connection.execute(sa.text("ANALYZE"))
 
@@ -81,6 +90,9 @@ class _Case:
         self.failed = drawn.random() < 0.0002
         self.undelivered = drawn.random() < 0.0003
         self.under_way = number > count - 2
+        self.bad = self.verdict in (Verdict.REVIEW, Verdict.REPEAT)
+        self.study = f"1.2.826.0.1.3680043.8.499.{number // 6}"
+        self.decided_at = at + timedelta(seconds=4)
 
     def series(self) -> dict[str, Any]:
         state = "RECEIVING" if self.under_way else "FAILED" if self.failed else "DELIVERED"
@@ -88,7 +100,7 @@ class _Case:
         return {
             "id": self.number,
             "series_instance_uid": self.uid,
-            "study_instance_uid": f"1.2.826.0.1.3680043.8.499.{self.number // 6}",
+            "study_instance_uid": self.study,
             "revision": 1,
             "state": "DECIDED" if done and self.undelivered else state,
             "modality": self.modality,
@@ -111,7 +123,7 @@ class _Case:
             "attempts": 1,
             "not_before": self.at,
             "last_error": "no worker could read it" if self.failed else None,
-            "decided_at": self.at + timedelta(seconds=4) if done else None,
+            "decided_at": self.decided_at if done else None,
             "verdict": self.verdict.value if done else None,
             "quality": self.quality if done else None,
             "judged_revision": 1 if done else None,
@@ -121,51 +133,75 @@ class _Case:
     def result(self) -> Iterator[dict[str, Any]]:
         if self.under_way or self.failed:
             return
-        bad = self.verdict in (Verdict.REVIEW, Verdict.REPEAT)
-        ghosts = Finding(
-            artefact=Artefact.GHOSTING,
-            severity=0.7,
-            text="ghosting along columns, slices 9-15",
-            sop_instance_uids=(f"{self.uid}.9",),
+        assessed, decided = self.assessed, self.decided
+        yield {
+            "id": self.number,
+            "series_id": self.number,
+            "revision": 1,
+            "verdict": decided.verdict.value,
+            "quality": assessed.quality,
+            "instance_count": 40,
+            "last_received_at": self.at,
+            "decided_at": self.decided_at,
+            "worker": "bench",
+            "assessment": dumps(assessed),
+            "decision": dumps(decided),
+            "weights_sha256": assessed.weights_sha256,
+        }
+
+    def observation(self) -> Iterator[dict[str, Any]]:
+        if self.under_way or self.failed:
+            return
+        of = Series(
+            series_id=self.number,
+            study_instance_uid=self.study,
+            series_instance_uid=self.uid,
+            revision=1,
+            state=State.DELIVERED,
+            attempts=1,
+            header=SeriesHeader(
+                modality=self.modality, station_name=self.station, protocol_name=self.protocol
+            ),
+            calling_ae_title=self.station,
+            first_received_at=self.at,
+            last_received_at=self.at,
         )
-        assessed = Assessment(
+        yield observed(of, self.assessed, self.decided, self.decided_at)
+
+    @cached_property
+    def assessed(self) -> Assessment:
+        quality = self.quality
+        places = range(1, 17) if quality is not None else ()
+        return Assessment(
             prompt=Prompt(dimension="3D", modality=self.modality, region=self.region, type=self.type),
-            quality=self.quality,
-            score=self.quality,
+            quality=quality,
+            score=quality,
             slices=tuple(
                 SliceScore(
                     sop_instance_uid=f"{self.uid}.{place}",
                     slice_number=place,
-                    score=self.quality,
-                    quality=min(1.0, self.quality + place / 100),
+                    score=quality or 0.0,
+                    quality=min(1.0, (quality or 0.0) + place / 100),
+                    weight=1 / 16,
                 )
-                for place in range(1, 17)
-            )
-            if self.quality is not None
-            else (),
-            measures={"snr": self.drawn.gauss(30, 4), "sharpness": self.drawn.gauss(0.5, 0.05)},
-            findings=(ghosts,) if bad else (),
+                for place in places
+            ),
+            measures={
+                "snr_air": self.drawn.gauss(30, 4),
+                "edge_sharpness_per_px": self.drawn.gauss(0.5, 0.05),
+            },
+            technique={"ctdi_vol_mgy": self.drawn.gauss(40, 5)} if self.modality == "CT" else {},
+            findings=(_GHOSTS,) if self.bad else (),
             slice_count=40,
             model="default",
             model_version="1",
             weights_sha256="0" * 64,
         )
-        words = {True: (ghosts.text,), False: ("quality as usual",)}[bad]
-        decision = Decision(verdict=self.verdict, reasons=words, review_below=0.5, repeat_below=0.3)
-        yield {
-            "id": self.number,
-            "series_id": self.number,
-            "revision": 1,
-            "verdict": self.verdict.value,
-            "quality": self.quality,
-            "instance_count": 40,
-            "last_received_at": self.at,
-            "decided_at": self.at + timedelta(seconds=4),
-            "worker": "bench",
-            "assessment": dumps(assessed),
-            "decision": dumps(decision),
-            "weights_sha256": "0" * 64,
-        }
+
+    @cached_property
+    def decided(self) -> Decision:
+        reasons = (_GHOSTS.text,) if self.bad else (f"quality {self.quality or 0:.2f}",)
+        return Decision(verdict=self.verdict, reasons=reasons, review_below=0.5, repeat_below=0.3)
 
     def deliveries(self) -> Iterator[dict[str, Any]]:
         if self.under_way or self.failed:
@@ -183,12 +219,12 @@ class _Case:
                 "attempts": 1,
                 "not_before": self.at,
                 "last_error": None if sent else "the archive refused it",
-                "created_at": self.at + timedelta(seconds=4),
+                "created_at": self.decided_at,
                 "sent_at": self.at + timedelta(seconds=5) if sent else None,
             }
 
     def labels(self) -> Iterator[dict[str, Any]]:
-        if self.verdict in (Verdict.REVIEW, Verdict.REPEAT) and self.drawn.random() < 0.4:
+        if self.bad and self.drawn.random() < 0.4:
             yield {
                 "series_id": self.number,
                 "revision": 1,
@@ -204,7 +240,7 @@ class _Case:
             }
 
     def acknowledgements(self) -> Iterator[dict[str, Any]]:
-        if self.verdict in (Verdict.REVIEW, Verdict.REPEAT) and self.drawn.random() < 0.5:
+        if self.bad and self.drawn.random() < 0.5:
             yield {
                 "series_id": self.number,
                 "revision": 1,
