@@ -1,8 +1,8 @@
 """How fast the pages are with 100,000 series in the store: `make bench-web`. Writes bench/web-latest.json.
 
-The pages run as `qagate web`, a process of its own on SQLite; each address is asked one after the other on one
-connection, so a time is the server's plus a fraction of a millisecond of loopback. The console's delay is from
-the decision's commit to the tile in Chromium.
+The pages run as `qagate web`, a process of its own on SQLite; each address is asked one after the other on
+one connection, so a time is the server's plus a fraction of a millisecond of loopback. The console's delay is
+from the decision's commit to the tile in Chromium.
 """
 
 from __future__ import annotations
@@ -241,9 +241,7 @@ def show(result: Mapping[str, Any]) -> None:
     Console().print(table)
     delays = result["decision_to_tile_s"]
     if delays:
-        print(
-            f"decision to tile: median {delays['median']} s, p95 {delays['p95']} s, longest {delays['longest']} s"
-        )
+        print("decision to tile, s:", ", ".join(f"{name} {value}" for name, value in delays.items()))
 
 
 if __name__ == "__main__":
