@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import Path as InPath
 from fastapi import Query, Request
@@ -214,7 +215,7 @@ def _viewer_url(site: Site, detail: SeriesDetail) -> str | None:
     if not template:
         return None
     of = detail.series
-    return template.format(study_uid=of.study_instance_uid, series_uid=of.series_instance_uid)
+    return template.format(study_uid=quote(of.study_instance_uid), series_uid=quote(of.series_instance_uid))
 
 
 def _names_allowed(site: Site, visitor: Visitor) -> bool:

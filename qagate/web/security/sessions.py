@@ -60,7 +60,7 @@ def end(site: Site, request: Request, response: Response) -> None:
 def visitor(site: Site, request: Request) -> Visitor | None:
     """Who the cookie says asks; None without a login that still lasts.
 
-    A script that asks on its own (header X-Background) does not count as use.
+    What a page asks on its own (header X-Background, an event stream) does not count as use.
     """
     token = request.cookies.get(cookie_name(site))
     if not token:
@@ -70,7 +70,7 @@ def visitor(site: Site, request: Request) -> Visitor | None:
         fingerprint(token),
         idle_s=of.idle_minutes * 60,
         longest_s=of.session_hours * 3600,
-        touch="x-background" not in request.headers,
+        touch=not _unasked(request),
     )
     if account is None:
         return None
@@ -82,3 +82,7 @@ def visitor(site: Site, request: Request) -> Visitor | None:
         csrf=token_of(token),
         wall=account.wall,
     )
+
+
+def _unasked(request: Request) -> bool:
+    return "x-background" in request.headers or request.headers.get("accept") == "text/event-stream"

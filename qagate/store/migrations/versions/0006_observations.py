@@ -4,6 +4,7 @@ Revision: 0006, after 0005
 """
 
 import json
+from typing import Any
 import math
 
 import sqlalchemy as sa
@@ -83,7 +84,7 @@ def _table(name: str, *columns: str) -> sa.TableClause:
     return sa.table(name, *(sa.column(column) for column in columns))
 
 
-def _row(row: sa.Row) -> dict[str, object]:
+def _row(row: sa.Row[Any]) -> dict[str, object]:
     assessment, decision = json.loads(row.assessment), json.loads(row.decision)
     baseline = decision.get("baseline") or {}
     figures = assessment.get("measures", {})
