@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -13,12 +14,15 @@ from torch import Tensor
 from models import network_file
 from models.fast.engine import accelerate
 from models.fast.precision import Precision, fast_precisions
+from models.heat_map import heat_map
 from models.inputs import SliceInput, SliceOutput, check
 from models.mediqa import Mediqa
 from models.network_file import Calibration, TrainedNetwork
 from models.output import Output, distribution, entropy
 from models.prompt import PromptVocabulary
 from models.weights_file import WEIGHTS, ModelEntry, WeightsError, verified
+
+CAM_SLICES, CAM_BELOW = 3, 0.5
 
 
 class NetworkModel:
@@ -34,6 +38,7 @@ class NetworkModel:
         self._vocabulary: PromptVocabulary | None = (
             module.config.vocabulary if isinstance(module, Mediqa) and module.prompts is not None else None
         )
+        self._explained = module if hasattr(module, "cam_layer") else None
         self._network = accelerate(module, device=device, precision=_precision(trained, device))
 
     @classmethod
@@ -59,7 +64,22 @@ class NetworkModel:
             return []
         images = torch.stack([self._prepare(item.pixels, item.modality) for item in slices])
         found = self._network(images, *self._prompts(slices))
-        return _outputs(found, self._calibration)
+        return self._with_cam(images, _outputs(found, self._calibration))
+
+    def _with_cam(self, images: Tensor, outputs: list[SliceOutput]) -> list[SliceOutput]:
+        """Grad-CAM maps of the worst slices, where the network has no patch scores.
+
+        It costs a pass forward and one back, so only slices that somebody will look at are worth it: at most
+        CAM_SLICES, of quality below CAM_BELOW. What speaks for the score stands above it, the rest below.
+        """
+        worst = sorted(range(len(outputs)), key=lambda n: outputs[n].quality)[:CAM_SLICES]
+        worst = [n for n in worst if outputs[n].quality < CAM_BELOW and outputs[n].quality_map is None]
+        if self._explained is None or not worst:
+            return outputs
+        cams = heat_map(self._explained, images[worst]).cpu().numpy()
+        for n, cam in zip(worst, cams, strict=True):
+            outputs[n] = replace(outputs[n], quality_map=np.float32(outputs[n].score) + cam - cam.mean())
+        return outputs
 
     def _prompts(self, slices: Sequence[SliceInput]) -> tuple[Tensor, ...]:
         if self._vocabulary is None:

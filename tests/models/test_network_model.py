@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models import network_file, registry
+from models import network_file, network_model, registry
+from models.clinreadnet import ClinReadNet, ClinReadNetConfig
 from models.fast import precision as fast_formats
 from models.inputs import SliceInput
 from models.maniqa import Maniqa, ManiqaConfig
@@ -109,6 +110,22 @@ def test_the_gate_can_use_it(shelf: Shelf, tiny_mediqa: tuple[MediqaConfig, Medi
         assert 0 < one.quality < 1 and one.quality_map is not None and one.quality_map.shape == (8, 8)
         assert one.quality == pytest.approx(1 / (1 + np.exp(-(one.score - 0.7) / 0.05)), abs=1e-6)
         assert one.out_of_distribution is None and not one.artefacts
+
+
+def test_a_network_without_patches_explains_its_worst_slices(shelf: Shelf) -> None:
+    options = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)}
+    config = ClinReadNetConfig(image_size=64, window=2, backbone_options=options, hidden=(8, 8))
+    torch.manual_seed(1)
+    preparation, calibration = Preparation(side=64), Calibration(middle=9.0, spread=5.0)
+    net = ClinReadNet(config).eval()
+    shelf.put("clinreadnet", config, net, preparation=preparation, calibration=calibration)
+    model = shelf.load()
+    found = model.predict(slices(1, 2, 3, 4, 5))
+    mapped = [one for one in found if one.quality_map is not None]
+    low = sorted(found, key=lambda one: one.quality)[: network_model.CAM_SLICES]
+    assert len(mapped) == sum(one.quality < network_model.CAM_BELOW for one in low) > 0
+    assert all(one in low and one.quality_map.shape == (2, 2) for one in mapped)
+    assert all(one.quality_map.mean() == pytest.approx(one.score, abs=1e-5) for one in mapped)
 
 
 def test_its_prompt_counts_and_strange_words_do_not(
