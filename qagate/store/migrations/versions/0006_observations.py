@@ -4,8 +4,8 @@ Revision: 0006, after 0005
 """
 
 import json
-from typing import Any
 import math
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
