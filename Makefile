@@ -42,7 +42,7 @@ bench-models: setup ## speed of the papers' networks; figures in bench/models-la
 
 texts: setup ## gather the pages' texts into the German catalogue, where new ones wait for a translation
 	@cd qagate/web && $(CURDIR)/$(BIN)/pybabel -q extract -F locale/babel.cfg --no-location --sort-output -k _ -k ngettext:1,2 -o /tmp/qagate.pot .
-	@cd qagate/web && $(CURDIR)/$(BIN)/pybabel -q update -i /tmp/qagate.pot -D qagate -d locale -l de --no-fuzzy-matching --ignore-obsolete --no-wrap
+	@cd qagate/web && $(CURDIR)/$(BIN)/pybabel -q update -i /tmp/qagate.pot -D qagate -d locale -l de --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --no-wrap
 	@rm -f /tmp/qagate.pot
 
 screenshots: setup ## pictures of every page in docs/screens; minutes

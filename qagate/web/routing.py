@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 
 from qagate.web.errors import LoginNeeded, Problem
+from qagate.web.navigation import role_word
 from qagate.web.security import Public, Role, Rule
 from qagate.web.security import Visitor as VisitorType
 from qagate.web.security.admission import SAFE_METHODS, expected_token, identify
@@ -51,8 +52,8 @@ class Guard:
                     403,
                     _(
                         "This needs the role %(needed)s; you are %(role)s. Ask the administrator for it.",
-                        needed=self.rule.word,
-                        role=visitor.role.word if visitor.role else "",
+                        needed=role_word(self.rule),
+                        role=role_word(visitor.role),
                     ),
                 )
         if request.method not in SAFE_METHODS:

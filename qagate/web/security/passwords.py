@@ -9,6 +9,8 @@ from functools import cache
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from qagate.web.texts import gettext as _
+
 MIN_LENGTH = 10  #: characters; NIST SP 800-63B asks for 8 or more and no rules of composition
 MAX_LENGTH = 256
 
@@ -19,12 +21,15 @@ _AT_ONCE = threading.BoundedSemaphore(2)  # each takes 64 MiB; a flood of logins
 
 def problem(password: str, name: str) -> str | None:
     """What speaks against a new password, as one sentence with the mend; None: nothing."""
-    if len(password) < MIN_LENGTH:
-        return f"The password has {len(password)} characters; choose at least {MIN_LENGTH}."
-    if len(password) > MAX_LENGTH:
-        return f"The password has {len(password)} characters; choose at most {MAX_LENGTH}."
+    length = len(password)
+    if length < MIN_LENGTH:
+        return _("The password has %(n)s characters; choose at least %(least)s.", n=length, least=MIN_LENGTH)
+    if length > MAX_LENGTH:
+        return _("The password has %(n)s characters; choose at most %(most)s.", n=length, most=MAX_LENGTH)
     if name.lower() in password.lower() or len(set(password)) < 4:
-        return "The password is easy to guess; leave the user name out and use several different characters."
+        return _(
+            "The password is easy to guess; leave the user name out and use several different characters."
+        )
     return None
 
 
