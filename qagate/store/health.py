@@ -126,12 +126,17 @@ class Health:
 
     def stuck(self, limit: int) -> tuple[StuckDelivery, ...]:
         """Deliveries that failed and are not sent, the dead first, then the newest."""
-        query = (
-            sa.select(outbox, series.c.series_instance_uid)
-            .join(series, series.c.id == outbox.c.series_id)
+        newest = (
+            sa.select(outbox, (outbox.c.state != DeliveryState.DEAD.value).label("living"))
             .where(outbox.c.state.in_(_UNSENT), outbox.c.last_error.is_not(None))
-            .order_by(outbox.c.state != DeliveryState.DEAD.value, outbox.c.id.desc())
+            .order_by(sa.text("living"), outbox.c.id.desc())
             .limit(limit)
+            .subquery()  # first these few, then their series
+        )
+        query = (
+            sa.select(newest, series.c.series_instance_uid)
+            .join(series, series.c.id == newest.c.series_id)
+            .order_by(newest.c.living, newest.c.id.desc())
         )
         with self._store.read() as connection:
             return tuple(

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -62,12 +63,17 @@ class Repeats:
 
 
 class Outcomes:
-    """Questions to the observations and labels of a store."""
+    """What became of the series of a selection. What people clicked is read once, when it is first needed."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, of: Selection) -> None:
+        self._store, self._of = store, of
 
-    def weeks(self, of: Selection) -> tuple[Week, ...]:
+    @cached_property
+    def _clicked(self) -> list[list[_Click]]:
+        with self._store.read() as connection:
+            return _clicks(connection, self._of)
+
+    def weeks(self) -> tuple[Week, ...]:
         """Every week from the first series to the last."""
         verdicts: dict[date, Counter[str]] = defaultdict(Counter)
         said: dict[date, Counter[str]] = defaultdict(Counter)
@@ -75,14 +81,13 @@ class Outcomes:
             day = day_of(connection, observation.c.decided_at).label("day")
             counts = (
                 sa.select(day, observation.c.verdict, sa.func.count().label("number"))
-                .where(*of.conditions())
+                .where(*self._of.conditions())
                 .group_by(day, observation.c.verdict)
             )
             for row in connection.execute(counts):
                 verdicts[_monday(date.fromisoformat(row.day))][row.verdict] += row.number
-            for clicks in _clicks(connection, of):
-                fate = _fate(clicks)
-                said[_monday(clicks[0].decided_at.date())][fate] += 1
+        for clicks in self._clicked:
+            said[_monday(clicks[0].decided_at.date())][_fate(clicks)] += 1
         if not verdicts:
             return ()
         weeks, monday = [], min(verdicts)
@@ -100,24 +105,24 @@ class Outcomes:
             monday += timedelta(days=7)
         return tuple(weeks)
 
-    def repeats(self, of: Selection) -> Repeats:
+    def repeats(self) -> Repeats:
         """Repeats by reason: the artefact people named, else the weightiest that was found."""
         suggested: Counter[str] = Counter()
         repeated: Counter[str] = Counter()
         assessed = observation.c.verdict != Verdict.NOT_ASSESSED.value
         repeats = sa.select(observation.c.findings).where(
-            *of.conditions(), observation.c.verdict == Verdict.REPEAT.value
+            *self._of.conditions(), observation.c.verdict == Verdict.REPEAT.value
         )
         with self._store.read() as connection:
-            total = connection.scalar(sa.select(sa.func.count()).where(*of.conditions(), assessed)) or 0
+            total = connection.scalar(sa.select(sa.func.count()).where(*self._of.conditions(), assessed))
             suggested.update(_weightiest(row.findings) for row in connection.execute(repeats))
-            for clicks in _clicks(connection, of):
-                told = [click for click in clicks if click.kind is LabelKind.REPEATING]
-                if told:
-                    repeated.update(told[-1].artefacts or (_weightiest(told[-1].findings),))
+        for clicks in self._clicked:
+            told = [click for click in clicks if click.kind is LabelKind.REPEATING]
+            if told:
+                repeated.update(told[-1].artefacts or (_weightiest(told[-1].findings),))
         both = suggested + repeated
         return Repeats(
-            series=total,
+            series=total or 0,
             reasons=tuple(
                 Reason(artefact=name, suggested=suggested[name], repeated=repeated[name])
                 for name, _ in both.most_common()
@@ -147,8 +152,9 @@ class _Click:
 def _clicks(connection: sa.Connection, of: Selection) -> list[list[_Click]]:
     """What people clicked, series by series, in the order they did."""
     kinds = [kind.value for kind in LabelKind if kind is not LabelKind.RATING]
+    columns = (label.c.series_id, label.c.rater, label.c.kind, label.c.artefacts)
     query = (
-        sa.select(label, observation.c.verdict, observation.c.findings, observation.c.decided_at)
+        sa.select(*columns, observation.c.verdict, observation.c.findings, observation.c.decided_at)
         .join(observation, observation.c.series_id == label.c.series_id)
         .where(*of.conditions(), label.c.kind.in_(kinds), label.c.sop_instance_uid.is_(None))
         .order_by(label.c.created_at, label.c.id)

@@ -82,12 +82,6 @@ class Trends:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def count(self, of: Selection, figure: str) -> int:
-        """How many series have the figure."""
-        query = sa.select(sa.func.count()).where(*of.conditions(), _figure(figure).is_not(None))
-        with self._store.read() as connection:
-            return connection.scalar(query) or 0
-
     def values(self, of: Selection, figure: str, limit: int) -> tuple[Value, ...]:
         """The newest of them, oldest first."""
         value = _figure(figure).label("value")
@@ -112,20 +106,23 @@ class Trends:
 
     def days(self, of: Selection, figure: str) -> tuple[Day, ...]:
         """Each day that has some, oldest first."""
-        value = _figure(figure)
         with self._store.read() as connection:
             day = day_of(connection, observation.c.decided_at).label("day")
+            each = sa.select(day, _figure(figure).label("value")).where(*of.conditions())
+            # Else SQLite reads the JSON anew for mean, least and most.
+            found = each.cte("found").prefix_with("MATERIALIZED")
+            value = found.c.value
             query = (
                 sa.select(
-                    day,
+                    found.c.day,
                     sa.func.avg(value).label("mean"),
                     sa.func.count().label("number"),
                     sa.func.min(value).label("low"),
                     sa.func.max(value).label("high"),
                 )
-                .where(*of.conditions(), value.is_not(None))
-                .group_by(day)
-                .order_by(day)
+                .where(value.is_not(None))
+                .group_by(found.c.day)
+                .order_by(found.c.day)
             )
             return tuple(
                 Day(

@@ -39,7 +39,8 @@ class Trend:
 def trend(site: Site, of: Asked) -> Trend:
     """The figure's values, series by series, or day by day where they are many."""
     trends, selection = Trends(site.store), of.selection
-    daily = trends.count(selection, of.figure) > MOST_VALUES
+    values = trends.values(selection, of.figure, MOST_VALUES + 1)
+    daily = len(values) > MOST_VALUES
     if daily:
         plotted = tuple(
             Plotted(
@@ -57,7 +58,7 @@ def trend(site: Site, of: Asked) -> Trend:
                 note=look_of(one.verdict).word,
                 href=f"/series/{one.series_instance_uid}",
             )
-            for one in trends.values(selection, of.figure, MOST_VALUES)
+            for one in values
         )
     return Trend(plotted=plotted, chart=control_chart([one.value for one in plotted]), daily=daily)
 
@@ -84,13 +85,27 @@ def control_figure(site: Site, of: Asked, look: Look = Look.PAGE) -> Chart | Non
 
 def alerts_figure(site: Site, of: Asked, look: Look = Look.PAGE) -> Chart | None:
     """Verdicts and the truth of alerts, week by week; None: no series."""
-    weeks = Outcomes(site.store).weeks(of.selection)
-    return weekly(weeks, title=title(of, _("Alerts by week")), look=look) if weeks else None
+    return _weekly(Outcomes(site.store, of.selection), of, look)
 
 
 def repeats_figure(site: Site, of: Asked, look: Look = Look.PAGE) -> Chart | None:
     """Repeats by reason; None: no series was to be repeated."""
-    found = Outcomes(site.store).repeats(of.selection)
+    return _reasons(Outcomes(site.store, of.selection), of, look)
+
+
+def outcome_figures(site: Site, of: Asked) -> tuple[Chart | None, Chart | None]:
+    """Both of them for one page."""
+    outcomes = Outcomes(site.store, of.selection)
+    return _weekly(outcomes, of, Look.PAGE), _reasons(outcomes, of, Look.PAGE)
+
+
+def _weekly(outcomes: Outcomes, of: Asked, look: Look) -> Chart | None:
+    weeks = outcomes.weeks()
+    return weekly(weeks, title=title(of, _("Alerts by week")), look=look) if weeks else None
+
+
+def _reasons(outcomes: Outcomes, of: Asked, look: Look) -> Chart | None:
+    found = outcomes.repeats()
     return reasons(found, title=title(of, _("Repeats by reason")), look=look) if found.reasons else None
 
 

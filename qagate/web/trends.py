@@ -26,7 +26,7 @@ from qagate.web.routing import Here, Router, Visitor
 from qagate.web.security import Role
 from qagate.web.site import Site
 from qagate.web.texts import gettext as _
-from qagate.web.trend_choice import DAYS, AskedTrend, choices
+from qagate.web.trend_choice import DAYS, AskedOfAll, AskedTrend, choices
 
 router = Router()
 
@@ -84,16 +84,17 @@ def chart(request: Request, site: Here, of: AskedTrend) -> Response:
 
 
 @router.get("/trends/alerts", rule=Role.VIEWER)
-def alerts(request: Request, site: Here, of: AskedTrend) -> Response:
+def alerts(request: Request, site: Here, of: AskedOfAll) -> Response:
     """Alert rate, its truth, and repeats by reason."""
+    weekly, reasons = trend_charts.outcome_figures(site, of)
     return page(
         request,
         "trends_alerts.html",
         of=of,
         choices=choices(site, of),
         days=DAYS,
-        weekly=trend_charts.alerts_figure(site, of),
-        reasons=trend_charts.repeats_figure(site, of),
+        weekly=weekly,
+        reasons=reasons,
         exports={name: of.address(f"/trends/{name}.KIND") for name in ("alerts", "repeats")},
     )
 

@@ -17,7 +17,7 @@ from qagate.web.errors import Problem
 from qagate.web.routing import Here, Router, Visitor
 from qagate.web.security import Role
 from qagate.web.texts import gettext as _
-from qagate.web.trend_choice import AskedTrend
+from qagate.web.trend_choice import AskedOfAll, AskedTrend
 
 router = Router(prefix="/api/v1/trends", tags=["trends"], schema=True)
 
@@ -155,7 +155,7 @@ def control(site: Here, of: AskedTrend) -> ControlOut:
 
 
 @router.get("/weeks", rule=Role.VIEWER, response_model=tuple[WeekOut, ...])
-def weeks(site: Here, of: AskedTrend) -> tuple[WeekOut, ...]:
+def weeks(site: Here, of: AskedOfAll) -> tuple[WeekOut, ...]:
     """Verdicts, alerts and their truth, week by week."""
     return tuple(
         WeekOut(
@@ -166,14 +166,14 @@ def weeks(site: Here, of: AskedTrend) -> tuple[WeekOut, ...]:
             wrong=one.wrong,
             missed=one.missed,
         )
-        for one in Outcomes(site.store).weeks(of.selection)
+        for one in Outcomes(site.store, of.selection).weeks()
     )
 
 
 @router.get("/repeats", rule=Role.VIEWER, response_model=RepeatsOut)
-def repeats(site: Here, of: AskedTrend) -> RepeatsOut:
+def repeats(site: Here, of: AskedOfAll) -> RepeatsOut:
     """Repeats by reason."""
-    found = Outcomes(site.store).repeats(of.selection)
+    found = Outcomes(site.store, of.selection).repeats()
     return RepeatsOut(
         series=found.series,
         reasons=tuple(
