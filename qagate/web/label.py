@@ -108,7 +108,7 @@ def label_page(
         artefacts=[(one, words.artefact(one.value), KEYS[one]) for one in Artefact],
         grades=_grades(),
         queues=_queues(),
-        subjects={Subject.SERIES: _("Series"), Subject.SLICE: _("Slices")},
+        subjects={Subject.SERIES: _("Whole series"), Subject.SLICE: _("Single slices")},
         max_place=rating.MAX_PLACE,
     )
 

@@ -29,7 +29,7 @@ from qagate.web.pages import page
 from qagate.web.reasons import sentence, telling
 from qagate.web.routing import Here, Router, Visitor
 from qagate.web.security import Role
-from qagate.web.series_facts import curve, history, measure_rows
+from qagate.web.series_facts import curve, history, measure_rows, short
 from qagate.web.site import Site
 from qagate.web.slices import Shelf
 from qagate.web.texts import gettext as _
@@ -158,6 +158,7 @@ def _page(
         act_word=act_word,
         failed_look=failed_look,
         sentence=sentence,
+        short=short,
         telling=telling,
         worst=worst_of(result.assessment.slices) if result else None,
     )

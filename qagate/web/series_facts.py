@@ -42,6 +42,11 @@ class Event:
     bad: bool = False
 
 
+def short(value: float) -> str:
+    """A value with three digits that tell."""
+    return texts.number(float(f"{value:.3g}"), 6)
+
+
 def measure_rows(result: Result, usual: Mapping[str, Usual]) -> tuple[MeasureRow, ...]:
     """The measures and the technique's numbers, in their order."""
     of = result.assessment
@@ -99,7 +104,7 @@ def history(detail: SeriesDetail, labels: Sequence[StoredLabel]) -> tuple[Event,
         ),
     ]
     if of.closed_at is not None:
-        events.append(Event(at=of.closed_at, words=_("Complete"), detail=detail.closed_because or ""))
+        events.append(Event(at=of.closed_at, words=_("Complete"), detail=_because(detail.closed_because)))
     for one in detail.results:
         events.append(
             Event(
@@ -119,6 +124,19 @@ def history(detail: SeriesDetail, labels: Sequence[StoredLabel]) -> tuple[Event,
         Event(at=one.at, words=f"{one.actor}: {act_word(None)}") for one in of.said if one.kind is None
     ]
     return tuple(sorted(events, key=lambda one: one.at))
+
+
+def _because(closed: str | None) -> str:
+    """Why a series counted as complete."""
+    return {
+        "the announced number of instances is there": _("the announced number of images is there"),
+        "the number of instances this protocol always has is there": _(
+            "the number of images this protocol always has is there"
+        ),
+        "the association ended": _("the scanner closed the connection"),
+        "quiet": _("nothing came for a while"),
+        "time limit": _("time limit"),
+    }.get(closed or "", closed or "")
 
 
 def _sendings(detail: SeriesDetail) -> list[Event]:
