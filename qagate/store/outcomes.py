@@ -119,7 +119,7 @@ class Outcomes:
         for clicks in self._clicked:
             told = [click for click in clicks if click.kind is LabelKind.REPEATING]
             if told:
-                repeated.update(told[-1].artefacts or (_weightiest(told[-1].findings),))
+                repeated.update(told[-1].reasons())
         both = suggested + repeated
         return Repeats(
             series=total or 0,
@@ -143,18 +143,23 @@ class _Click:
     """One rater's last answer to one question on a series."""
 
     kind: LabelKind
-    artefacts: tuple[str, ...]
+    artefacts: str  #: JSON list; parsed for the few that tell of a repeat
     verdict: str  #: the gate's
-    findings: Sequence[Sequence[Any]]  #: likewise
+    findings: str  #: likewise, as JSON
     decided_at: datetime
+
+    def reasons(self) -> list[str]:
+        """What the rater named, else the weightiest finding."""
+        return json.loads(self.artefacts) or [_weightiest(json.loads(self.findings))]
 
 
 def _clicks(connection: sa.Connection, of: Selection) -> list[list[_Click]]:
     """What people clicked, series by series, in the order they did."""
     kinds = [kind.value for kind in LabelKind if kind is not LabelKind.RATING]
     columns = (label.c.series_id, label.c.rater, label.c.kind, label.c.artefacts)
+    findings = sa.cast(observation.c.findings, sa.Text).label("findings")
     query = (
-        sa.select(*columns, observation.c.verdict, observation.c.findings, observation.c.decided_at)
+        sa.select(*columns, observation.c.verdict, findings, observation.c.decided_at)
         .join(observation, observation.c.series_id == label.c.series_id)
         .where(*of.conditions(), label.c.kind.in_(kinds), label.c.sop_instance_uid.is_(None))
         .order_by(label.c.created_at, label.c.id)
@@ -166,7 +171,7 @@ def _clicks(connection: sa.Connection, of: Selection) -> list[list[_Click]]:
         last.pop((row.rater, kind.question), None)
         last[row.rater, kind.question] = _Click(
             kind=kind,
-            artefacts=tuple(json.loads(row.artefacts)),
+            artefacts=row.artefacts,
             verdict=row.verdict,
             findings=row.findings,
             decided_at=row.decided_at,
