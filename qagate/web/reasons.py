@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from qagate.web.texts import gettext as _
 from qagate.web.words import artefact, figure
 
+_DASH = "\u2060–\u2060"  #: of a range of slices, which no line break parts
 _Say = Callable[[re.Match[str]], str]
 _QUALITY = re.compile(r"quality [\d.]+(?= |$)")
 _MEASURE = re.compile(r"(?P<name>[a-z_]+) (?P<value>\S+) is (?P<side>above|below) (?P<limit>\S+)")
@@ -37,7 +38,7 @@ def plain(reason: str) -> str:
     """A reason in the visitor's language."""
     placed = _WHERE.fullmatch(reason)
     if placed:
-        where = placed["where"].replace("-", "–")
+        where = placed["where"].replace("-", _DASH)
         word = _("slices %(where)s", where=where)
         if placed["word"] == "slice":
             word = _("slice %(where)s", where=where)

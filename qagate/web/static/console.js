@@ -196,7 +196,7 @@ document.addEventListener("keydown", (event) => {
     if (!panel) return;
     event.preventDefault();
     panel.open = true;
-    panel.querySelector("button").focus();
+    panel.querySelector("button[value=better]").focus();
   } else if (event.key === "s") sound.click();
   else if (event.key === "f" && !wide.hidden) wide.click();
   else if (/^[1-9]$/.test(event.key)) document.querySelectorAll("#tiles article.tile h2 a")[event.key - 1]?.focus();

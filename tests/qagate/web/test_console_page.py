@@ -38,7 +38,7 @@ def test_a_glance(viewer: Any, seed: Callable[..., str]) -> None:
     for part in (
         "Repeat",
         "loop-arrow",
-        "Ghosting along columns, slices 9–15",
+        "Ghosting along columns, slices 9\u2060–\u206015",
         "0.20",
         f"/series/{uid}/worst.jpg",
     ):

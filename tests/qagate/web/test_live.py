@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from neighbours import free_port, until
 
 from qagate.assessment import Verdict
-from qagate.label import LabelKind
+from qagate.label import Label, LabelKind
 from qagate.store.accounts import Accounts
 from qagate.store.engine import open_store
 from qagate.store.labels import Labels
@@ -222,5 +222,22 @@ def test_a_page_that_loses_the_gate_says_so_and_catches_up(
     rita.page.wait_for_selector(f"article.main[data-uid='{uid}']")
     banner.wait_for(state="hidden")
     assert rita.page.evaluate("window.announced") == [["Repeat: CT1", uid]], "missed, but told"
+    _two_people_at_once(rita, site, uid)
     rita.context.close()
     other.stop()
+
+
+def _two_people_at_once(rita: Visit, site: Site, uid: str) -> None:
+    """What Rita is writing survives what Ben clicks meanwhile, and both are kept."""
+    tile = rita.page.locator(f"article.main[data-uid='{uid}']")
+    rita.page.keyboard.press("d")
+    tile.locator("input[name=reason]").fill("half a sent")
+    Labels(site.store).add([Label(series_instance_uid=uid, rater="ben", kind=LabelKind.AGREE)])
+    tile.locator(".said", has_text="ben: agrees").wait_for()
+    field = tile.locator("input[name=reason]")
+    assert field.input_value() == "half a sent" and field.is_visible()
+    field.press("End")
+    field.press_sequentially("ence")
+    field.press("Enter")
+    tile.locator(".said", has_text="rita: disagrees").wait_for()
+    assert [one.label.reason for one in Labels(site.store).of_series(uid)] == ["", "half a sentence"]

@@ -42,7 +42,7 @@ def test_every_finding_is_known() -> None:
     ("reason", "said"),
     [
         ("ghosting along columns (phase encoding), slices 2-23",
-         "Ghosting along columns (phase encoding), slices 2–23"),
+         "Ghosting along columns (phase encoding), slices 2\u2060–\u206023"),
         ("blurred edges, slice 4", "Blurred edges, slice 4"),
         ("noise_hu 44.2 is above 20", "Noise in tissue (HU) 44.2 is above 20"),
         ("quality 0.16 is below 0.30: repeat suggested", "Quality 0.16 is below 0.30: repeat suggested"),
