@@ -18,6 +18,7 @@ from qagate.dicom.report import ReportError, sr_text
 from qagate.label import LabelKind
 from qagate.reporting import report_path
 from qagate.store.labels import Labels
+from qagate.store.notices import Notices
 from qagate.store.series_detail import SeriesDetail, SeriesDetails
 from qagate.store.views import Result
 from qagate.web import imaging
@@ -126,6 +127,7 @@ def _page(
     patient: Patient | None = None,
 ) -> Response:
     details = SeriesDetails(site.store)
+    newest = Notices(site.store).newest()  # first: what is decided after it is news to the page
     detail = details.detail(uid)
     if detail is None:
         raise Problem(404, _("The gate does not know this series; look for it in the worklist."))
@@ -139,6 +141,7 @@ def _page(
         request,
         "series.html",
         detail=detail,
+        newest=newest,
         series=of,
         revision=shown,
         result=result,

@@ -1,5 +1,6 @@
-// The series page: viewers, and a click on the curve shows its slice without loading the page again.
+// The series page: viewers; a click on the curve shows its slice; a new verdict is told, or shown where there was none.
 
+import { follow } from "./events.js";
 import { viewers } from "./viewer.js";
 
 const made = viewers();
@@ -13,3 +14,13 @@ document.addEventListener("click", (event) => {
   made[0]?.show(Number(new URLSearchParams(address).get("slice")));
   made[0]?.root.scrollIntoView({ block: "nearest" });
 }, true);
+
+const { uid, newest, waits } = document.getElementById("series").dataset;
+follow({
+  after: Number(newest),
+  on(name, data) {
+    if (name !== "decision" || data.series !== uid) return;
+    if (waits !== undefined) location.replace(`/series/${uid}`);
+    else document.getElementById("news").hidden = false;
+  },
+});

@@ -7,8 +7,9 @@ from typing import Any
 
 from pictured import scored_series, write_series
 
-from qagate.assessment import Verdict
+from qagate.assessment import Assessment, Decision, Prompt, Verdict
 from qagate.store.labels import Labels
+from qagate.store.queue import Queue
 from qagate.web.security import Role
 from qagate.web.site import Site
 
@@ -105,6 +106,29 @@ def test_a_slice_that_cannot_be_drawn(visit: Any, site: Site, seed: Callable[...
     seed(uid=UID, paths=write_series(site.spool, UID, broken=True))
     page = visit(f"/series/{UID}", Role.VIEWER)
     page.get_by_text("This slice cannot be drawn").wait_for()
+
+
+def _judge(site: Site) -> None:
+    queue = Queue(site.store)
+    for one in queue.receiving():
+        queue.close(one, "quiet")
+    claimed = queue.claim("w", 60)
+    assert claimed is not None
+    prompt = Prompt(dimension="3D", modality="CT", region="head")
+    found = Assessment(prompt=prompt, quality=0.2, score=0.2, weights_sha256="0" * 64)
+    assert queue.finish(claimed, found, Decision(verdict=Verdict.REPEAT, reasons=("motion",)), [])
+
+
+def test_a_verdict_comes_by_itself(visit: Any, site: Site, seed: Callable[..., str]) -> None:
+    seed(None, uid=UID, paths=write_series(site.spool, UID))
+    page = visit(f"/series/{UID}", Role.VIEWER)
+    page.locator("#answer", has_text="Working").wait_for()
+    _judge(site)
+    page.locator("#answer", has_text="Repeat").wait_for()
+    assert page.is_hidden("#news")
+    Queue(site.store).requeue([UID])
+    _judge(site)
+    page.locator("#news", has_text="judged this series anew").wait_for()
 
 
 def test_images_that_were_purged(visit: Any, site: Site, seed: Callable[..., str]) -> None:
