@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -27,6 +27,8 @@ router = Router()
 
 ScaleName = Literal["0-4", "0-100"]
 _MOST_SKIPPED = 50
+_COOKIE = "desk"
+_A_YEAR_S = 365 * 86_400
 #: A key each; g begins a jump to another page, f and i belong to the viewer.
 KEYS: Mapping[Artefact, str] = {
     Artefact.NOISE: "n",
@@ -76,25 +78,26 @@ def label_page(
     request: Request,
     site: Here,
     visitor: Visitor,
-    queue: Queue = Queue.UNCERTAIN,
-    subject: Subject = Subject.SERIES,
-    scale: ScaleName = "0-4",
+    queue: Queue | None = None,
+    subject: Subject | None = None,
+    scale: ScaleName | None = None,
     skip: Annotated[str, Query(max_length=70 * _MOST_SKIPPED)] = "",
     last: Annotated[str, Query(max_length=200)] = "",
     series: Annotated[str, Query(max_length=200)] = "",
     instance: Annotated[str, Query(max_length=200)] = "",
 ) -> Response:
-    """The next thing to rate; `series` and `instance` ask for one."""
+    """The next thing to rate; `series` and `instance` ask for one. What is not chosen is as the last time."""
     skipped = tuple(filter(None, skip.split(",")))[-_MOST_SKIPPED:]
-    desk = Desk(queue, subject, scale, skipped, last)
+    kept = _kept(request.cookies.get(_COOKIE, ""))
+    desk = Desk(queue or kept.queue, subject or kept.subject, scale or kept.scale, skipped, last)
     if series:
         tasks: tuple[Task, ...] = (_asked(site, series, instance),)
     else:
-        tasks = rating.next_tasks(site, visitor, queue, subject, skip=desk.skip)
+        tasks = rating.next_tasks(site, visitor, desk.queue, desk.subject, skip=desk.skip)
     task = tasks[0] if tasks else None
     detail = SeriesDetails(site.store).detail(task.series_instance_uid) if task else None
     before = _before(site, visitor, task)
-    return page(
+    response = page(
         request,
         "label.html",
         desk=desk,
@@ -111,6 +114,12 @@ def label_page(
         subjects={Subject.SERIES: _("Whole series"), Subject.SLICE: _("Single slices")},
         max_place=rating.MAX_PLACE,
     )
+    chosen = ".".join((desk.queue.value, desk.subject.value, desk.scale))
+    secure = site.settings.web.encrypted
+    response.set_cookie(
+        _COOKIE, chosen, max_age=_A_YEAR_S, path="/label", httponly=True, samesite="lax", secure=secure
+    )
+    return response
 
 
 @router.post("/label", rule=Role.PHYSICIST)
@@ -152,6 +161,16 @@ def save(
 def agreement_page(request: Request, site: Here) -> Response:
     """How far raters agree, without telling what anyone said of anything."""
     return page(request, "label_agreement.html", found=rating.agreement(site))
+
+
+def _kept(cookie: str) -> Desk:
+    """What the rater chose the last time, in this browser."""
+    try:
+        queue, subject, scale = cookie.split(".")
+        known = Desk(Queue(queue), Subject(subject), scale)
+    except ValueError:
+        return Desk(Queue.UNCERTAIN, Subject.SERIES, "0-4")
+    return known if scale in rating.SCALES else replace(known, scale="0-4")
 
 
 def _asked(site: Site, uid: str, instance: str) -> Task:

@@ -90,6 +90,14 @@ def test_slices_on_a_hundred(site: Site, physicist: TestClient, two: tuple[str, 
     assert stored.label.sop_instance_uid == f"{two[0]}.2" and stored.label.scale == Scale(0, 100)
 
 
+def test_the_choice_of_queue_and_scale_is_remembered(physicist: TestClient, two: tuple[str, str]) -> None:
+    physicist.get("/label?queue=random&subject=slice&scale=0-100")
+    again = physicist.get("/label").text
+    assert 'name="queue" value="random"' in again and 'name="scale" value="0-100"' in again
+    physicist.cookies.set("desk", "random.slice.1-7", path="/label")
+    assert physicist.get("/label").status_code == 200
+
+
 def test_series_whose_images_are_gone_are_not_asked_for(
     site: Site, physicist: TestClient, two: tuple[str, str]
 ) -> None:
