@@ -357,6 +357,8 @@ export class Viewer extends EventTarget {
     for (const input of this.root.querySelectorAll('input[data-tool]')) {
       input.addEventListener("change", () => { this.tool = input.dataset.tool; });
     }
+    // A finger has no wheel to scroll with.
+    if (matchMedia("(pointer: coarse)").matches) this.root.querySelector('input[data-tool="scroll"]').click();
     this.root.querySelector(".map-only input")?.addEventListener("input", (event) => this.setMap(event.target.value / 100));
     this.root.querySelector("select")?.addEventListener("change", (event) => this.preset(event.target.value));
     for (const button of this.root.querySelectorAll("button[data-do]")) {

@@ -144,7 +144,9 @@ def test_states_and_repeats_side_by_side(
     Queue(site.store).requeue([pictured])
     text = viewer.get(f"/series/{pictured}").text
     assert "Provisional" in text and "Decided: Look" in text
-    assert viewer.get(f"/series/{pictured}?revision=2").status_code == 200
+    earlier = viewer.get(f"/series/{pictured}?revision=2&beside_revision=1").text
+    assert earlier.count('<section class="viewer"') == 2 and 'data-revision="1"' in earlier
+    assert 'data-revision="2"' in earlier and "waiting" in earlier
 
 
 def test_ratings_stay_hidden_until_one_has_rated(site: Site, physicist: TestClient, pictured: str) -> None:
