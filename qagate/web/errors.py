@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from qagate.store.errors import StoreError, StoreUnavailable
 from qagate.web.pages import page
 from qagate.web.security.admission import identify
+from qagate.web.security.passwords import TooMany
 from qagate.web.texts import gettext as _
 
 log = structlog.get_logger(__name__)
@@ -67,6 +68,11 @@ def install(app: FastAPI) -> None:
         if request.method not in ("GET", "HEAD"):
             query = {"next": _referer(request), "ended": "1"}
         return RedirectResponse(f"/login?{urlencode(query)}", 303)
+
+    @app.exception_handler(TooMany)
+    def _flood(request: Request, _error: TooMany) -> Response:
+        detail = _("Too many people log in at once. Wait a few seconds, then try again.")
+        return answer(request, 429, detail, {"Retry-After": "5"})
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> Response:

@@ -16,7 +16,12 @@ MAX_LENGTH = 256
 
 _CLEAR = "abcdefghjkmnpqrstuvwxyz23456789"
 _HASHER = PasswordHasher(time_cost=3, memory_cost=65_536, parallelism=4)
-_AT_ONCE = threading.BoundedSemaphore(2)  # each takes 64 MiB; a flood of logins must not starve the gate
+_AT_ONCE = threading.BoundedSemaphore(2)  # each takes 64 MiB and a core
+_WAITING = threading.BoundedSemaphore(8)  # more would hold the threads that other pages are made by
+
+
+class TooMany(RuntimeError):
+    """More passwords are being checked than the gate can bear beside its work."""
 
 
 def problem(password: str, name: str) -> str | None:
@@ -40,17 +45,16 @@ def hashed(password: str) -> str:
 
 
 def fits(password: str, kept: str | None) -> bool:
-    """Whether a password is the one behind a hash; takes the same time when there is none."""
-    with _AT_ONCE:
-        try:
+    """Whether a password is the one behind a hash; takes the same time when there is none. Raises TooMany."""
+    if not _WAITING.acquire(blocking=False):
+        raise TooMany
+    try:
+        with _AT_ONCE:
             return _HASHER.verify(kept or _nobody(), password) and kept is not None
-        except (VerificationError, InvalidHashError):
-            return False
-
-
-def outdated(kept: str) -> bool:
-    """Whether a hash was made with other parameters than today's."""
-    return _HASHER.check_needs_rehash(kept)
+    except (VerificationError, InvalidHashError):
+        return False
+    finally:
+        _WAITING.release()
 
 
 @cache

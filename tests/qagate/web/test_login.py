@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from neighbours import until
 
 from qagate.config import Settings
 from qagate.config_web import WebSettings
@@ -86,6 +88,35 @@ def test_too_many_wrong_passwords_lock_the_name_for_a_while(
     clock.pass_s(15 * 60 + 1)
     assert enter(outsider, rudi, PASSWORD).status_code == 303
     assert enter(outsider, rudi, "wrong").headers.get("location", "/") == "/"
+
+
+def test_a_flood_of_logins_leaves_the_other_pages_alone(
+    app: FastAPI, rudi: str, viewer: Any, browse: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+
+    class Slow:
+        def verify(self, *_: str) -> bool:
+            return go.wait(30)
+
+    monkeypatch.setattr(passwords, "_HASHER", Slow())
+    browsers = [browse(app) for _ in range(12)]
+    proofs = [browser.proof("/login") for browser in browsers]
+    answers: list[int] = []
+
+    def send(browser: Any, proof: str) -> None:
+        body = {"name": rudi, "password": PASSWORD, "csrf": proof}
+        answers.append(browser.post("/login", data=body).status_code)
+
+    threads = [threading.Thread(target=send, args=pair) for pair in zip(browsers, proofs, strict=True)]
+    for thread in threads:
+        thread.start()
+    assert until(lambda: len(answers) == 4, 30) and answers == [429] * 4
+    assert viewer.get("/account").status_code == 200
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert answers.count(303) == 8
 
 
 def test_a_right_password_forgives_the_wrong_ones_before(app: FastAPI, rudi: str, browse: Any) -> None:
