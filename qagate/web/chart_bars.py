@@ -53,7 +53,7 @@ def weekly(weeks: Sequence[Week], *, title: str, look: Look = Look.PAGE) -> Char
         about=about,
         svg=paper.svg(title, about),
         columns=(
-            *(_("Week of"), _("Series"), _("Alerts"), _("Alert rate")),
+            *(_("Week of"), _("Number of series"), _("Alerts"), _("Alert rate")),
             *(_("Judged right"), _("Judged wrong"), _("Right (PPV)"), _("Missed")),
         ),
         rows=tuple(_row(week) for week in weeks),

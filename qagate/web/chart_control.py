@@ -75,6 +75,9 @@ def control(
     for one, point, place in zip(values, points, places, strict=True):
         shape, role = _shape(point)
         paper.dot(role, *place, title=_told(one, point, clock), href=one.href, shape=shape)
+    for level in levels:  # above the marks
+        if y.covers(level.value):
+            paper.text("note", _VALUES.right - 4, y(level.value) - 4, level.text, anchor="end")
     if chart.limits:
         _ewma(paper, values, chart, x)
     bottom = _EWMA if chart.limits else _VALUES
@@ -103,7 +106,6 @@ def _limits(paper: Paper, chart: ControlChart, y: Scale, levels: Sequence[Level]
     for level in levels:
         if y.covers(level.value):
             paper.line("limit", _VALUES.left, y(level.value), _VALUES.right, y(level.value))
-            paper.text("note", _VALUES.right - 4, y(level.value) - 4, level.text, anchor="end")
     if chart.limits is None:
         return
     paper.line("centre", _VALUES.left, y(chart.limits.centre), _VALUES.right, y(chart.limits.centre))
