@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from qagate.store.accounts import Account
 from qagate.web.errors import Problem
+from qagate.web.login import checked
 from qagate.web.pages import page
 from qagate.web.routing import Here, Router, Visitor
 from qagate.web.security import Role, passwords, sessions
@@ -41,7 +42,7 @@ def change_password(
     wrong = None
     if mine.source != "local":
         wrong = _("Your password is not kept here; change it where you log in.")
-    elif not passwords.fits(present, mine.password_hash):
+    elif checked(site, visitor.name, present) is None:
         wrong = _("The present password is not right; type it again.")
     elif new != again:
         wrong = _("The two new passwords differ; type the same twice.")

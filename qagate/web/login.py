@@ -42,7 +42,7 @@ def log_in(
     next: Annotated[str, Form()] = "/",
 ) -> Response:
     """Check name and password; wrong ones are counted, and too many in a row lock the name for a while."""
-    account = _checked(site, name, password)
+    account = checked(site, name, password)
     if account is None:
         return _form(request, site, next, name=name[:64], wrong=True)
     response = RedirectResponse(local_path(next), 303)
@@ -58,8 +58,11 @@ def log_out(request: Request, site: Here) -> Response:
     return response
 
 
-def _checked(site: Site, name: str, password: str) -> Account | None:
-    """The account, or None; whoever asks cannot tell an unknown name from a wrong password or a lock."""
+def checked(site: Site, name: str, password: str) -> Account | None:
+    """The account, or None; whoever asks cannot tell an unknown name from a wrong password or a lock.
+
+    A wrong password is counted. Raises TooMany.
+    """
     account = site.accounts.named(name)
     usable = account is not None and not account.disabled and account.password_hash is not None
     fits = passwords.fits(password[: passwords.MAX_LENGTH], account.password_hash if account else None)

@@ -200,7 +200,7 @@ def test_the_first_start_says_how_to_make_a_user(outsider: Any, site: Site) -> N
     assert "qagate users add" not in outsider.get("/login").text
 
 
-def test_changing_the_own_password(app: FastAPI, outsider: Any, rudi: str, browse: Any) -> None:
+def test_changing_the_own_password(app: FastAPI, outsider: Any, rudi: str, browse: Any, clock: Any) -> None:
     other = browse(app)
     enter(outsider, rudi, PASSWORD), enter(other, rudi, PASSWORD)
     new = "four louder lemons"
@@ -212,6 +212,11 @@ def test_changing_the_own_password(app: FastAPI, outsider: Any, rudi: str, brows
     ):
         answer = outsider.submit("/account/password", present=present, new=first, again=again)
         assert answer.status_code == 422 and said in answer.text
+    for _ in range(4):
+        outsider.submit("/account/password", present="guessed", new=new, again=new)
+    answer = outsider.submit("/account/password", present=PASSWORD, new=new, again=new)
+    assert answer.status_code == 422, "guesses lock it as at the login"
+    clock.pass_s(15 * 60 + 1)
     assert outsider.submit("/account/password", present=PASSWORD, new=new, again=new).status_code == 303
     assert outsider.get("/account").status_code == 200, "this browser stays in"
     assert other.get("/account").status_code == 303, "the others are out"
