@@ -56,7 +56,8 @@ PAGES = (
     "/worklist?order=worst", "/worklist?order=protocol", "/worklist?only=open", "/worklist?only=problems",
     "/worklist?verdict=repeat&station=MR-1", "/worklist?protocol=nothing-has-this", "/worklist?state=failed",
     "/worklist?since=DAY&until=DAY", "/series/UID", "/label", "/label/agreement", "/trends",
-    "/trends/alerts", "/trends/dose", "/control", "/control/models", "/control/thresholds", "/control/users",
+    "/trends/chart?station=MR-1", "/trends/alerts", "/trends/dose", "/control",
+    "/control/models", "/control/thresholds", "/control/users",
     "/control/audit", "/help", "/account", "/metrics", "/readyz", "/api/v1/series?limit=50",
     "/api/v1/series/count", "/api/v1/console", "/api/v1/attention",
 )  # fmt: skip
