@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from qagate.web.security import Role
 from qagate.web.sheets import cell
@@ -106,3 +107,11 @@ def test_programs_do_the_same(admin: Any, login: Any) -> None:
 def test_a_name_full_of_markup_stays_text(admin: Any) -> None:
     page = admin.get("/control/audit?actor=%22%3E%3Cscript%3Ealert(1)%3C/script%3E")
     assert page.status_code == 200 and "<script>alert" not in page.text
+
+
+def test_people_can_read_what_programs_may_ask(viewer: Any, app: FastAPI) -> None:
+    page = viewer.get("/help/api").text
+    for path, operations in app.openapi()["paths"].items():
+        for method in operations:
+            assert f"{method.upper()} {path}<" in page
+    assert "administrator" in page
