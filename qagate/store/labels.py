@@ -96,10 +96,11 @@ class Labels:
         """Every label in the order they were recorded; with `since_id`, those after that one."""
         return self._pages(_stored(), since_id)
 
-    def latest(self) -> Iterator[StoredLabel]:
+    def latest(self, kind: LabelKind | None = None) -> Iterator[StoredLabel]:
         """The last answer of each rater to each question on each series or instance.
 
-        Last by the time it was given, whatever the revision; older answers stand in `all`.
+        Last by the time it was given, whatever the revision; older answers stand in `all`. `kind`: only
+        those last answers that are of it.
         """
         question = sa.case(
             *((label.c.kind == kind.value, kind.question) for kind in LabelKind), else_=label.c.kind
@@ -110,7 +111,8 @@ class Labels:
         )
         ranked = sa.select(label.c.id, place.label("place")).subquery()
         last = sa.select(ranked.c.id).where(ranked.c.place == 1)
-        return self._pages(_stored().where(label.c.id.in_(last)), 0)
+        wanted = _stored().where(label.c.id.in_(last))
+        return self._pages(wanted if kind is None else wanted.where(label.c.kind == kind.value), 0)
 
     def instances(self, series_instance_uid: str, revision: int) -> tuple[Instance, ...]:
         """What a series held at a revision, in order of receipt; empty for an unknown one."""

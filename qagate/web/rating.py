@@ -145,11 +145,10 @@ def agreement(site: Site) -> Agreement:
     """Agreement over every rating that counts."""
     objects: dict[tuple[str, str | None], list[Label]] = {}
     counts: dict[str, int] = {}
-    for one in Labels(site.store).latest():
-        if one.label.kind is LabelKind.RATING:
-            key = (one.label.series_instance_uid, one.label.sop_instance_uid)
-            objects.setdefault(key, []).append(one.label)
-            counts[one.label.rater] = counts.get(one.label.rater, 0) + 1
+    for one in Labels(site.store).latest(LabelKind.RATING):
+        key = (one.label.series_instance_uid, one.label.sop_instance_uid)
+        objects.setdefault(key, []).append(one.label)
+        counts[one.label.rater] = counts.get(one.label.rater, 0) + 1
     ratings, _raters, _scale, _notes = table(list(objects.values()))
     single, mean = icc(ratings)
     return Agreement(
