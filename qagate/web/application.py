@@ -165,7 +165,8 @@ class Envelope:
             await errors.unexpected(request, error)(scope, receive, send_with_headers)
         finally:
             path = getattr(scope.get("route"), "path", "/static" if static else "other")
-            self._requests.saw(path, scope["method"], status, time.perf_counter() - began)
+            if path != "/events":  # lasts as long as its reader, which would drown the others' times
+                self._requests.saw(path, scope["method"], status, time.perf_counter() - began)
 
     def _speak(self, scope: Scope) -> str | None:
         """Set the language of the request; the one that ?lang= chose, if any."""
