@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from qagate.store.accounts import Account, account_of
 from qagate.store.audit import entry
 from qagate.store.engine import Store
-from qagate.store.errors import StoreError
+from qagate.store.errors import StoreError, StoreUnavailable
 from qagate.store.rows import text
 from qagate.store.schema import account, api_token, login
 
@@ -75,8 +76,7 @@ class Logins:
         if not row.wall and (idle > idle_s or age > longest_s):
             return None
         if touch and now - row.used_at >= _TOUCH:
-            with self._store.write() as connection:
-                connection.execute(sa.update(login).where(login.c.id == row.login_id).values(seen_at=now))
+            self._used(sa.update(login).where(login.c.id == row.login_id).values(seen_at=now))
         return account_of(row)
 
     def end(self, token_sha256: str) -> None:
@@ -143,7 +143,10 @@ class Logins:
         if row is None or (row.expires_at is not None and row.expires_at <= now):
             return None
         if row.used_at is None or now - row.used_at >= _TOUCH:
-            with self._store.write() as connection:
-                used = sa.update(api_token).where(api_token.c.id == row.token_id).values(seen_at=now)
-                connection.execute(used)
+            self._used(sa.update(api_token).where(api_token.c.id == row.token_id).values(seen_at=now))
         return account_of(row)
+
+    def _used(self, note: sa.Update) -> None:
+        """Note a use. A database that is locked for the moment keeps no page from being read."""
+        with contextlib.suppress(StoreUnavailable), self._store.write() as connection:
+            connection.execute(note)

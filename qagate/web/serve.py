@@ -91,6 +91,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
         )
         server.start()
         log.info("web_ready", address=server.address)
+        if not site.accounts.any():
+            log.warning("no_user_yet", mend="qagate users add NAME --role admin")
         while server.alive() and not stop.wait(0.5):
             pass
         if not stop.is_set():

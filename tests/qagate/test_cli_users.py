@@ -101,7 +101,7 @@ def test_the_role_web_serves_and_drains(config: Path, tmp_path: Path) -> None:
         process.terminate()
     assert process.wait(30) == 0
     events = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
-    assert events == ["web_ready", "web_stopped"]
+    assert events == ["web_ready", "no_user_yet", "web_stopped"]
     assert "torch" not in subprocess.run(
         [sys.executable, "-c", "import sys, qagate.web.serve; print(*sys.modules)"],
         capture_output=True, text=True, check=True,

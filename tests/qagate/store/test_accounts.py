@@ -11,10 +11,11 @@ import sqlalchemy as sa
 
 from qagate.store.accounts import Accounts, NameTaken
 from qagate.store.audit import Trail
-from qagate.store.engine import Store
+from qagate.store.engine import Store, open_store
 from qagate.store.errors import StoreError
 from qagate.store.figures import figures
 from qagate.store.logins import Logins
+from qagate.store.schema import api_token as token_table
 from qagate.store.schema import login as login_table
 
 IDLE = {"idle_s": 600.0, "longest_s": 3600.0}
@@ -137,6 +138,20 @@ def test_a_login_lasts_as_long_as_it_is_used(accounts: Accounts, logins: Logins,
     clock.pass_s(60)
     assert logins.who("t", **IDLE) is None
     assert logins.who("unknown", **IDLE) is None
+
+
+def test_a_locked_database_keeps_nobody_out(
+    url: str, store: Store, accounts: Accounts, logins: Logins, clock: Any
+) -> None:
+    rudi = accounts.add("rudi", "viewer", actor="root")
+    logins.begin(rudi, "t", longest_s=3600)
+    logins.add_token(rudi, "script", "b", actor="rudi", expires_at=None)
+    clock.pass_s(60)
+    with open_store(url, clock=clock, lock_timeout_s=0.1) as impatient, store.write() as connection:
+        for table in (login_table, token_table):
+            connection.execute(sa.update(table).values(seen_at=clock()))
+        assert Logins(impatient).who("t", **IDLE) is not None
+        assert Logins(impatient).whose_token("b") is not None
 
 
 def test_old_logins_are_forgotten_but_those_of_walls(
