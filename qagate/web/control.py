@@ -14,6 +14,7 @@ from qagate.store.health import Health
 from qagate.store.outbox import Outbox
 from qagate.store.queue import Queue
 from qagate.store.roles import Roles
+from qagate.store.rows import text
 from qagate.store.views import Views
 from qagate.web.errors import Problem
 from qagate.web.pages import page
@@ -52,8 +53,8 @@ def requeue_series(
 @router.post("/control/redeliver", rule=Role.PHYSICIST)
 def redeliver(site: Here, visitor: Visitor, series: Annotated[str, Form()] = "") -> Response:
     """Try the given-up deliveries of one series again, or all of them."""
-    count = Outbox(site.store).requeue_dead(series or None)
-    site.audit(visitor, act="requeue deliveries", series_instance_uid=series or None, count=count)
+    count = Outbox(site.store).requeue_dead(text(series) or None)
+    site.audit(visitor, act="requeue deliveries", series_instance_uid=text(series) or None, count=count)
     return RedirectResponse(f"/control?requeued={count}", 303)
 
 
