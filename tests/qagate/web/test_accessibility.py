@@ -22,7 +22,7 @@ PAGES = (
     "/login", "/console", "/worklist", "/worklist?only=problems", f"/series/{UID}", "/series/9.9",
     f"/label?series={UID}", "/label", "/label/agreement", "/trends", "/trends/chart", "/trends/alerts",
     "/trends/dose", "/control", "/control/models", "/control/thresholds", "/control/users",
-    "/control/users/admin", "/control/audit", "/account", "/help",
+    "/control/users/admin", "/control/audit", "/account", "/help", "/help/api",
 )  # fmt: skip
 NO_PAGE = {
     "/", "/favicon.ico", "/login/oidc", "/login/oidc/back", "/healthz", "/readyz", "/metrics", "/events",
