@@ -11,7 +11,7 @@ from qagate.web import texts
 from qagate.web.charts import Box, Chart, Look, Paper, Scale, legend, spread, time_axis, value_axis
 from qagate.web.texts import gettext as _
 
-_WIDTH, _HEIGHT = 960.0, 470.0
+_WIDTH, _HEIGHT, _HEIGHT_WITHOUT = 960.0, 490.0, 350.0  #: without: no limits, no EWMA
 _VALUES = Box(left=64, top=58, right=930, bottom=272)
 _EWMA = Box(left=64, top=312, right=930, bottom=412)
 
@@ -64,7 +64,7 @@ def control(
     low, high = first.timestamp() - pad, last.timestamp() + pad
     x = Scale(low=low, high=high, start=_VALUES.left, end=_VALUES.right)
     y = _value_scale(values, chart)
-    paper = Paper(_WIDTH, _HEIGHT if chart.limits else 330.0, look)
+    paper = Paper(_WIDTH, _HEIGHT if chart.limits else _HEIGHT_WITHOUT, look)
     if look is Look.FILE:
         paper.text("title", 20, 22, title)
     value_axis(paper, _VALUES, y, label)
@@ -75,14 +75,15 @@ def control(
     for one, point, place in zip(values, points, places, strict=True):
         shape, role = _shape(point)
         paper.dot(role, *place, title=_told(one, point, clock), href=one.href, shape=shape)
-    for level in levels:  # above the marks
-        if y.covers(level.value):
-            paper.text("note", _VALUES.right - 4, y(level.value) - 4, level.text, anchor="end")
     if chart.limits:
         _ewma(paper, values, chart, x)
     bottom = _EWMA if chart.limits else _VALUES
     time_axis(paper, bottom, x, first, last, clock)
-    legend(paper, _VALUES.left, bottom.bottom + 44, _keys(chart, levels, y))
+    legend(paper, _VALUES.left, bottom.bottom + 44, _keys(chart))
+    shown = [level.text for level in levels if y.covers(level.value)]
+    if shown:
+        told = _("thresholds of the gate: %(levels)s", levels=", ".join(shown))
+        legend(paper, _VALUES.left, bottom.bottom + 64, [("line", "limit", told)])
     about = _about(values, chart)
     return Chart(
         title=title,
@@ -151,19 +152,16 @@ def _shape(point: ControlPoint | None) -> tuple[str, str]:
     return "circle", "mark"
 
 
-def _keys(chart: ControlChart, levels: Sequence[Level], y: Scale) -> list[tuple[str, str, str]]:
+def _keys(chart: ControlChart) -> list[tuple[str, str, str]]:
     if chart.limits is None:
         return []
-    keys = [
+    return [
         ("line", "centre", _("median")),
         ("line", "tolerance", _("tolerance (2 sd)")),
         ("line", "action", _("action (3 sd)")),
         ("diamond", "mark-tolerance", _("beyond tolerance")),
         ("square", "mark-action", _("beyond action")),
     ]
-    if any(y.covers(level.value) for level in levels):
-        keys.append(("line", "limit", _("threshold of the gate")))
-    return keys
 
 
 def _told(one: Plotted, point: ControlPoint | None, clock: texts.Clock) -> str:
