@@ -24,7 +24,7 @@ from qagate.web.trend_choice import Asked
 from qagate.web.verdicts import look as look_of
 
 MOST_VALUES = 400  #: more are drawn as the mean of each day
-MOST_DOSES = 600
+MOST_DOSES = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
