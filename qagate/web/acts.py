@@ -6,6 +6,7 @@ Two people may answer for one series: both answers are kept, and the page says w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Form, Request
@@ -62,6 +63,37 @@ def act_word(kind: LabelKind | None) -> str:
         LabelKind.REPEATING: _("is repeating"),
         LabelKind.CANNOT_REPEAT: _("cannot repeat"),
     }.get(kind or LabelKind.RATING) or _("has seen it")
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one person says at last of a series, in the visitor's language."""
+
+    actor: str
+    words: str
+    reason: str
+    earlier: bool  #: of a revision before the one that was judged
+    at: datetime  #: UTC
+
+
+def heard(series: DeskSeries) -> tuple[Heard, ...]:
+    """What everybody says: a later click replaces the same person's former one to the same question."""
+    last = {(one.actor, one.kind.question if one.kind else "seen"): one for one in series.said}
+    return tuple(
+        Heard(one.actor, act_word(one.kind), _why(one.reason), one.revision != series.judged_revision, one.at)
+        for one in sorted(last.values(), key=lambda one: one.at)
+    )
+
+
+def _why(reason: str) -> str:
+    """The reason of a disagreement, its ready-made part in the visitor's language."""
+    ready = {
+        BECAUSE["better"]: _("the images are better than the gate says"),
+        BECAUSE["worse"]: _("the images are worse than the gate says"),
+        BECAUSE["reason"]: _("the verdict fits, its reason does not"),
+    }
+    first, mark, rest = reason.partition("; ")
+    return ready.get(first, first) + mark + rest
 
 
 def pressed(series: DeskSeries, name: str) -> frozenset[str]:

@@ -13,7 +13,7 @@ from qagate.assessment import Verdict
 from qagate.series import State
 from qagate.store.console import Console, Tile
 from qagate.store.notices import Notices
-from qagate.web.acts import act_word, buttons, pressed
+from qagate.web.acts import buttons, heard, pressed
 from qagate.web.pages import page
 from qagate.web.reasons import sentence, telling
 from qagate.web.routing import Here, Router, Visitor
@@ -55,7 +55,7 @@ def _shown(site: Site, visitor: Visitor, station: str | None) -> dict[str, Any]:
         "pressed": {tile.series.series_id: pressed(tile.series, visitor.name) for tile in found},
         "telling": telling,
         "picture": picture,
-        "act_word": act_word,
+        "heard": heard,
         "failed_look": failed_look,
         "sentence": sentence,
         "share": share,

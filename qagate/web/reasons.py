@@ -79,7 +79,8 @@ def _parts(of: re.Match[str]) -> dict[str, str]:
 
 def _ghosts(of: re.Match[str]) -> str:
     along = _("ghosting along columns") if of["axis"] == "columns" else _("ghosting along rows")
-    return f"{along} ({_('phase encoding')})" if of["known"] else along
+    known = _("phase encoding")
+    return f"{along} ({known})" if of["known"] else along
 
 
 def _missing(of: re.Match[str]) -> str:

@@ -22,7 +22,7 @@ from qagate.store.notices import Notices
 from qagate.store.series_detail import SeriesDetail, SeriesDetails
 from qagate.store.views import Result
 from qagate.web import imaging
-from qagate.web.acts import act_word, buttons, pressed
+from qagate.web.acts import buttons, heard, pressed
 from qagate.web.api.images import jpeg, worst_of
 from qagate.web.console import failed_look
 from qagate.web.errors import Problem
@@ -158,7 +158,7 @@ def _page(
         patient=patient,
         buttons=buttons(),
         pressed=pressed(of, visitor.name),
-        act_word=act_word,
+        heard=heard,
         failed_look=failed_look,
         sentence=sentence,
         short=short,

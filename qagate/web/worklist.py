@@ -12,7 +12,7 @@ from qagate.series import State
 from qagate.store.desk import DeskSeries
 from qagate.store.notices import Notices
 from qagate.store.worklist import COUNTED, BadCursor, Filter, Only, Order, Page, Worklist
-from qagate.web.acts import act_word
+from qagate.web.acts import heard
 from qagate.web.console import share
 from qagate.web.errors import Problem
 from qagate.web.pages import page
@@ -47,7 +47,7 @@ def worklist(
     return page(
         request,
         "worklist.html",
-        act_word=act_word,
+        heard=heard,
         asked=asked,
         attention=attention,
         choices=listed.choices(),
