@@ -56,7 +56,7 @@ SHOTS = (
     Shot("label", "/label?series={uid}", "ben"),
     Shot("label-agreement", "/label/agreement", "ben"),
     Shot("trends", "/trends", "ben"),
-    Shot("trends-chart", "/trends/chart?station=CT2", "ben"),
+    Shot("trends-chart", "/trends/chart?station=CT2&protocol=Head+routine", "ben"),
     Shot("trends-alerts", "/trends/alerts", "ben"),
     Shot("trends-dose", "/trends/dose?station=CT1", "ben"),
     Shot("control", "/control", "root"),

@@ -176,7 +176,9 @@ def levels(site: Site, of: Asked) -> list[Level]:
     if rule is None:
         return []
     if of.figure == QUALITY:
-        review, repeat, _relative = rule.limits(one.baseline)
+        review, repeat, relative = rule.limits(one.baseline)
+        if relative and not (of.selection.station and of.selection.protocol_name):
+            return []  # each scanner's protocol has its own
         pairs = [(review, _("look below %(v)s")), (repeat, _("repeat below %(v)s"))]
     else:
         pairs = [

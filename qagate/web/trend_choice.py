@@ -53,34 +53,37 @@ def asked(
         str, Query(max_length=_LONGEST, description="quality, a measure, ctdi_vol_mgy")
     ] = QUALITY,
     days: Annotated[int, Query(ge=1, le=3660, description="how far back")] = 90,
-    model: Annotated[str, Query(description="last: the model that decided last; all: every model")] = LAST,
+    model: Annotated[
+        str, Query(description="last: the model that decided last (quality); all: every model (measures)")
+    ] = "",
 ) -> Asked:
     """What the parameters ask. Raises Problem 422."""
     if figure not in (QUALITY, DOSE, *MEASURES):
         known = ", ".join((QUALITY, DOSE, *MEASURES))
         raise Problem(422, _("There is no such figure; there are: %(known)s.", known=known))
-    if model not in (LAST, EVERY):
+    if model not in ("", LAST, EVERY):
         raise Problem(422, _("The model can be last or all."))
     values = dict(zip(_NAMES, (station, protocol, modality, region, type, coil, kernel), strict=True))
     if any("\x00" in value for value in values.values()):
         raise Problem(422, _("A filter holds a character that no name has; type it again."))
     now = site.store.now()
     selection = _selection(now, days, values)
-    if model == LAST:
+    chosen = model or (LAST if figure == QUALITY else EVERY)
+    if chosen == LAST:
         selection = replace(selection, weights_sha256=Trends(site.store).latest_model(selection))
     given = {name: value for name, value in values.items() if value}
     given |= {"figure": figure} if figure != QUALITY else {}
     given |= {"days": str(days)} if days != 90 else {}
-    given |= {"model": model} if model != LAST else {}
-    return Asked(selection=selection, figure=figure, days=days, model=model, given=given)
+    given |= {"model": model} if model else {}
+    return Asked(selection=selection, figure=figure, days=days, model=chosen, given=given)
 
 
 def asked_of_all(
-    of: Annotated[Asked, Depends(asked)], model: Annotated[str, Query(include_in_schema=False)] = EVERY
+    of: Annotated[Asked, Depends(asked)], model: Annotated[str, Query(include_in_schema=False)] = ""
 ) -> Asked:
     """The same of every model unless one is asked for: alerts are counted, not measured on a scale."""
-    if model == LAST:
-        return replace(of, given={**of.given, "model": LAST})
+    if model:
+        return of
     return replace(of, model=EVERY, selection=replace(of.selection, weights_sha256=None))
 
 

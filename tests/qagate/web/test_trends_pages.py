@@ -130,6 +130,20 @@ def test_an_alarm_is_shown_and_its_level_accepted_with_a_reason(
     assert physicist.submit("/trends/baselines/77/accept", reason="why").status_code == 409
 
 
+def test_qualities_are_of_one_model_and_measures_of_any(viewer: Any, seed: Seed) -> None:
+    measured = {"measures": {"noise_hu": 5.0}}
+    seed(assessment=measured | {"weights_sha256": "b" * 64})
+    seed(assessment=measured)
+
+    def count(**asked: str) -> int:
+        return len(viewer.get("/api/v1/trends/control", params=asked).json()["points"])
+
+    assert (count(), count(model="all")) == (1, 2)
+    assert (count(figure="noise_hu"), count(figure="noise_hu", model="last")) == (2, 1)
+    assert sum(viewer.get("/api/v1/trends/weeks").json()[0]["verdicts"].values()) == 2
+    assert viewer.get("/api/v1/trends/control", params={"model": "x"}).status_code == 422
+
+
 def test_many_series_become_days(viewer: Any, seed: Seed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qagate.web.trend_charts.MOST_VALUES", 3)
     for _ in range(5):
