@@ -26,7 +26,7 @@ from qagate.web.routing import Here, Router, Visitor
 from qagate.web.security import Role
 from qagate.web.site import Site
 from qagate.web.texts import gettext as _
-from qagate.web.trend_choice import DAYS, AskedOfAll, AskedTrend, choices
+from qagate.web.trend_choice import DAYS, AskedOfAll, AskedTrend, asked_of_all, choices
 
 router = Router()
 
@@ -119,6 +119,8 @@ def export(site: Here, of: AskedTrend, name: str, kind: str) -> Response:
     """A chart as SVG, PNG or CSV."""
     if name not in trend_charts.FIGURES or kind not in MEDIA:
         raise Problem(404, _("There is no such chart; use the links below the charts."))
+    if name in ("alerts", "repeats"):
+        of = asked_of_all(of, of.given.get("model", ""))
     drawn = trend_charts.FIGURES[name](site, of, Look.FILE)
     if drawn is None:
         raise Problem(404, _("No series fits; widen the filters."))

@@ -142,6 +142,7 @@ def test_qualities_are_of_one_model_and_measures_of_any(viewer: Any, seed: Seed)
     assert (count(figure="noise_hu"), count(figure="noise_hu", model="last")) == (2, 1)
     assert sum(viewer.get("/api/v1/trends/weeks").json()[0]["verdicts"].values()) == 2
     assert viewer.get("/api/v1/trends/control", params={"model": "x"}).status_code == 422
+    assert ",2," in viewer.get("/trends/alerts.csv").text.splitlines()[1], "the file is the page's chart"
 
 
 def test_many_series_become_days(viewer: Any, seed: Seed, monkeypatch: pytest.MonkeyPatch) -> None:
