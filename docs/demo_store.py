@@ -213,8 +213,9 @@ def _click(store: Store, series: Series, bad: bool, rng: np.random.Generator) ->
     if bad and rng.random() < 0.6:
         kinds.append(LabelKind.REPEATING)
     said = [Label(series_instance_uid=series.series_instance_uid, rater="ann", kind=kind) for kind in kinds]
+    seen = float(rng.uniform(0, 3))
     for rater in RATERS if bad else ():
-        score = min(4, max(0, round(4 * float(rng.normal(0.3, 0.15)))))
+        score = min(4, max(0, round(seen + float(rng.normal(0, 0.5)))))
         said.append(
             Label(series_instance_uid=series.series_instance_uid, rater=rater, score=score, scale=Scale(0, 4))
         )
@@ -274,7 +275,8 @@ def _today(settings: Settings, store: Store, scratch: Path) -> None:
     stop.set()
     thread.join()
     _trouble(store, Planned(
-        at=store.now(), header=SeriesHeader(modality="CT", station_name="CT1", protocol_name="Knee"),
+        at=store.now() - timedelta(hours=3),
+        header=SeriesHeader(modality="CT", station_name="CT1", protocol_name="Knee"),
         prompt=Prompt(dimension="3D", modality="CT"), quality=0, measures={}, technique={},
     ))  # fmt: skip
 
