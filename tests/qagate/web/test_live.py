@@ -23,11 +23,6 @@ from qagate.web.serve import Server
 from qagate.web.site import Site, make_site
 from train.labels.files import read
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 #: Whatever the model thinks of the series, the gate asks for a repeat.
 REPEAT = {"name": "repeat", "modality": "CT", "review_below": 1.0, "repeat_below": 1.0}
 PASSWORD = "correct horse 7"
@@ -40,18 +35,6 @@ window.Notification = class {
   addEventListener() {}
 };
 """
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """The browser; skips where there is none."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed (Debian chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +90,7 @@ class Visit:
 
 
 @pytest.fixture
-def visit(chromium: Any, gated: SimpleNamespace) -> Iterator[Callable[[str], Visit]]:
+def enter(chromium: Any, gated: SimpleNamespace) -> Iterator[Callable[[str], Visit]]:
     """Logs people in; at the end nobody's browser may have complained."""
     made: list[Visit] = []
 
@@ -121,9 +104,9 @@ def visit(chromium: Any, gated: SimpleNamespace) -> Iterator[Callable[[str], Vis
 
 
 def test_from_the_scanner_to_the_model_that_learns(
-    gated: SimpleNamespace, visit: Callable[[str], Visit], made: Any, tmp_path: Path
+    gated: SimpleNamespace, enter: Callable[[str], Visit], made: Any, tmp_path: Path
 ) -> None:
-    rita = visit("rita")
+    rita = enter("rita")
     rita.page.wait_for_selector("#live.on")
     rita.page.click("#sound")
     rita.page.evaluate("window.notReloaded = true")
@@ -152,7 +135,7 @@ def test_from_the_scanner_to_the_model_that_learns(
         age = store.now() - (stored.label.created_at or store.now())
         assert 0 <= age.total_seconds() < 60
 
-    phil = visit("phil")
+    phil = enter("phil")
     phil.goto("/worklist?verdict=repeat")
     row = phil.page.locator("tr", has_text="rita disagrees")
     row.locator("td.p a").click()
