@@ -2,6 +2,7 @@
 
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from worker_bench import POISON, Bench, until, working
 
 from qagate.series import State
 from qagate.store.engine import Store
+from qagate.store.trends import Selection, Trends
 
 
 @pytest.fixture
@@ -27,6 +29,19 @@ def test_a_series_is_decided_and_its_documents_wait_in_the_outbox(bench: Bench) 
     kinds = {(row.kind, row.destination, row.state) for row in history.deliveries}
     assert {("SR", "pacs", "PENDING"), ("FORWARD", "pacs", "PENDING")} <= kinds
     assert (bench.reports / uid / "1-comprehensive3d.dcm").is_file()
+
+
+def test_coil_kernel_and_dose_reach_the_trends(bench: Bench) -> None:
+    uid = bench.complete(CTDIvol=12.5, ConvolutionKernel="Br40d", StationName="CT7")
+    with working(bench.worker()):
+        assert until(lambda: bench.state(uid) is State.DECIDED)
+    (result,) = bench.history(uid).results
+    assert result.assessment.technique == {"kernel": "Br40d", "ctdi_vol_mgy": 12.5}
+    now = bench.store.now()
+    of = Selection(since=now - timedelta(hours=1), until=now + timedelta(hours=1), kernel="Br40d")
+    (found,) = Trends(bench.store).doses(of, "quality", 9)
+    assert (found.series_instance_uid, found.ctdi_vol_mgy) == (uid, 12.5)
+    assert found.value == pytest.approx(0.9)
 
 
 def test_waiting_series_are_scored_in_one_pass(bench: Bench) -> None:
