@@ -19,6 +19,7 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from qagate import __version__
 from qagate.store.engine import Store
 from qagate.store.errors import StoreError
 from qagate.store.notices import Decided, DecisionNotice, Notices, Snapshot
@@ -187,7 +188,7 @@ async def _stream(
         told = {one.result_id for one in missed}
         for one in missed:
             yield decision(one).text()
-        yield Event("hello", {"missed": len(missed)}, max(newest, *told) if told else newest).text()
+        yield Event("hello", {"missed": len(missed), "version": __version__}, max([newest, *told])).text()
         loop = asyncio.get_running_loop()
         checked = loop.time()
         while (event := await page.get(PING_S)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def environment(clock: texts.Clock, *, site_name: str) -> jinja2.Environment:
         "languages": texts.LANGUAGES,
         "look": verdicts.look,
         "navigation": navigation,
+        "now": lambda: datetime.now(UTC).isoformat(timespec="milliseconds"),
         "number": texts.number,
         "page_keys": page_keys,
         "role_word": role_word,

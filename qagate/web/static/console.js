@@ -146,7 +146,8 @@ follow({
   on(name, data) {
     if (name === "away") tell("failed", shown.dataset.away);
     if (name === "decision") announce(data);
-    if (name === "hello") refresh();
+    if (name === "hello" && data.version !== shown.dataset.version) location.reload(); // upgraded meanwhile
+    else if (name === "hello") refresh();
     if (name === "changed" && (!data || !station || data.includes(station))) {
       hush("failed");
       refresh();

@@ -83,7 +83,8 @@ def test_a_page_that_was_away_catches_up(
     with listen(after=last) as reader:
         told = [next(reader), next(reader)]
         assert [data["series"] for _, data, _ in told] == missed and known not in missed
-        assert next(reader) == ("hello", {"missed": 2}, Notices(site.store).newest())
+        name, data, number = next(reader)
+        assert (name, data["missed"], number) == ("hello", 2, Notices(site.store).newest())
         later = seed()
         assert until(reader, "decision")[0]["series"] == later, "nothing is told twice"
 

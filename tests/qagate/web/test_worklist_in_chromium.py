@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from qagate.assessment import Verdict
@@ -87,3 +88,12 @@ def test_an_ended_login_is_told_with_the_way_back(visit: Any, site: Site, seed: 
     page.wait_for_selector("#banner a")
     assert page.get_attribute("#banner a", "href") == "/login?next=%2Fconsole%3Fstation%3DCT1"
     assert uid in page.content(), "what was shown stays"
+
+
+def test_a_console_whose_clock_is_wrong_counts_by_the_gates(visit: Any, seed: Callable[..., str]) -> None:
+    seed(Verdict.PASS)
+    page = visit("/help", "viewer")
+    page.clock.install(time=datetime.now(UTC) + timedelta(hours=3))
+    page.goto(page.url.replace("/help", "/console"))
+    page.wait_for_selector("#live.on")
+    assert "sec" in page.inner_text("article.main .since")
