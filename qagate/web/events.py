@@ -75,7 +75,8 @@ class Subscription:
 
     def put(self, event: Event | None) -> None:
         """From any thread; None ends the stream."""
-        self._loop.call_soon_threadsafe(self._put, event)
+        with contextlib.suppress(RuntimeError):  # the server's loop has ended, and the page with it
+            self._loop.call_soon_threadsafe(self._put, event)
 
     def _put(self, event: Event | None) -> None:
         if self._waiting.full():
@@ -151,11 +152,11 @@ class _Watch:
             self._decided = self._decided or Decided(self._notices)
             now = self._notices.snapshot()
             events = [decision(one) for one in self._decided.new()]
-        except StoreError as error:  # loop edge: pages are told, and told when it is over
+        except Exception as error:  # loop edge: pages are told, and told when it is over
             if self._away:
                 return []
             self._away = True
-            log.error("events_failed", error=str(error))
+            log.error("events_failed", error=type(error).__name__)
             return [Event("away")]
         known = None if self._away else self._seen
         self._seen, self._away = now, False

@@ -111,11 +111,12 @@ def test_the_stream_ends_when_the_process_drains(listen: Callable[..., Any], sit
         assert {name for name, _, _ in reader} <= {"ping"}
 
 
+@pytest.mark.parametrize("error", [StoreError("the database does not answer"), KeyError("unforeseen")])
 def test_a_store_that_is_away_is_told_and_comes_back(
-    listen: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    listen: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fails(_: Notices) -> None:
-        raise StoreError("the database does not answer")
+        raise error
 
     with listen() as reader:
         until(reader, "changed")
