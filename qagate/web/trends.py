@@ -79,7 +79,7 @@ def chart(request: Request, site: Here, of: AskedTrend) -> Response:
         chart=trend_charts.control_figure(site, of),
         markers=trend_charts.markers(site, of),
         exports=of.address("/trends/control.KIND"),
-        now=site.clock.local(site.store.now()).strftime("%Y-%m-%dT%H:%M"),
+        moment=site.clock.local(site.store.now()).strftime("%Y-%m-%dT%H:%M"),
     )
 
 
