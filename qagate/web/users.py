@@ -32,7 +32,7 @@ Wanted = Annotated[str, Query(max_length=200)]
 @router.get("/control/users", rule=Role.ADMIN)
 def users(request: Request, site: Here) -> Response:
     """Every user, and the form for a new one."""
-    return page(request, "users.html", accounts=site.accounts.all(), now=site.store.now())
+    return page(request, "users.html", accounts=site.accounts.all(), present=site.store.now())
 
 
 @router.post("/control/users", rule=Role.ADMIN)
