@@ -22,7 +22,7 @@ from qagate.store.notices import problems
 from qagate.store.schema import acknowledged, label, series
 
 PAGE = 50  #: series on a page
-COUNTED = 10_000  #: series counted; beyond it there are "more than" that
+COUNTED = 1000  #: series counted; beyond it there are "more than" that
 _EXPORT = 500  #: series read in one transaction of an export
 
 

@@ -40,7 +40,9 @@ def worklist(
 ) -> Response:
     """One page of the list; what failed or was not delivered stands above it whatever the filter."""
     listed, notices = Worklist(site.store), Notices(site.store)
-    count, attention = listed.count(asked.filter), notices.attention()
+    shown, attention = one_page(site, asked, after=after, before=before), notices.attention()
+    whole = shown.before is None and shown.after is None
+    count = len(shown.rows) if whole else listed.count(asked.filter)
     problems: tuple[DeskSeries, ...] = ()
     if attention.total and asked.filter.only is not Only.PROBLEMS:
         problems = listed.page(Filter(only=Only.PROBLEMS), limit=_PROBLEMS_SHOWN).rows
@@ -54,7 +56,7 @@ def worklist(
         count=count,
         counted=COUNTED,
         first=after is None and before is None,
-        listed=one_page(site, asked, after=after, before=before),
+        listed=shown,
         newest=notices.newest(),
         orders=orders(),
         plain=plain,

@@ -88,7 +88,7 @@ class SeriesPage(BaseModel):
 class CountOut(BaseModel):
     """How many series pass a filter."""
 
-    count: int = Field(description="at most 10001, which stands for more than 10000")
+    count: int = Field(description="at most 1001, which stands for more than 1000")
 
 
 class AttentionOut(BaseModel):
