@@ -41,9 +41,9 @@ bench-models: setup ## speed of the papers' networks; figures in bench/models-la
 	@$(BIN)/python bench/networks.py
 
 texts: setup ## gather the pages' texts into the German catalogue, where new ones wait for a translation
-	@cd qagate/web && $(CURDIR)/$(BIN)/pybabel -q extract -F locale/babel.cfg --no-location --sort-output -k _ -k ngettext:1,2 -o /tmp/qagate.pot .
-	@cd qagate/web && $(CURDIR)/$(BIN)/pybabel -q update -i /tmp/qagate.pot -D qagate -d locale -l de --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --no-wrap
-	@rm -f /tmp/qagate.pot
+	@cd qagate/web && $(CURDIR)/$(BIN)/pybabel -q extract -F locale/babel.cfg --no-location --sort-output -k _ -k ngettext:1,2 -o $(CURDIR)/$(VENV)/qagate.pot .
+	@cd qagate/web && $(CURDIR)/$(BIN)/pybabel -q update -i $(CURDIR)/$(VENV)/qagate.pot -D qagate -d locale -l de --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --no-wrap
+	@rm -f $(CURDIR)/$(VENV)/qagate.pot
 
 screenshots: setup ## pictures of every page in docs/screens; minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python docs/screenshots.py
