@@ -178,7 +178,7 @@ def acknowledge_many(
     request: Request,
     site: Here,
     visitor: Visitor,
-    seen: Annotated[list[str], Form()] = [],  # noqa: B006  # FastAPI copies it
+    seen: Annotated[list[str], Form(default_factory=list)],
     next: Annotated[str, Form(max_length=2000)] = "",
 ) -> Response:
     """The series ticked in the worklist, each as its UID and revision with a blank between."""

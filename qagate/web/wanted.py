@@ -54,7 +54,7 @@ def wanted(
     until: Annotated[
         str, Query(max_length=40, description="last day, or a time with zone; series before it")
     ] = "",
-    station: Annotated[str | None, Query(max_length=_LONGEST, description="StationName; * for any")] = None,
+    station: Annotated[str, Query(max_length=_LONGEST, description="StationName")] = "",
     modality: Annotated[str, Query(max_length=_LONGEST)] = "",
     region: Annotated[str, Query(max_length=_LONGEST, description="body region as the gate saw it")] = "",
     protocol: Annotated[str, Query(max_length=_LONGEST, description="a part of ProtocolName")] = "",
@@ -65,10 +65,9 @@ def wanted(
     order: Annotated[str, Query(description="newest, oldest, worst, best, scanner or protocol")] = "",
 ) -> Wanted:
     """The worklist that the parameters name; empty ones ask nothing. Raises Problem 422."""
-    values = (*(since, until, station or "", modality, region, protocol, verdict, state, only, uid, order),)
+    values = (since, until, station, modality, region, protocol, verdict, state, only, uid, order)
     given = dict(zip(_NAMES, values, strict=True))
-    texts = (modality, region, protocol, uid, station or "")
-    if any("\x00" in text for text in texts):
+    if any("\x00" in text for text in (station, modality, region, protocol, uid)):
         raise Problem(422, _("A filter holds a character that no name has; type it again."))
     return Wanted(
         filter=Filter(
