@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from qagate.config_care import AuditSettings, ReconcileSettings, RetentionSettings
 from qagate.config_gate import (
     AlertSettings,
     ArchiveSettings,
@@ -73,6 +74,9 @@ class Settings(BaseSettings):
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     baseline: BaselineSettings = Field(default_factory=BaselineSettings)
     promotion: PromotionSettings = Field(default_factory=PromotionSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
     web: WebSettings = Field(default_factory=WebSettings)
     peer: tuple[Peer, ...] = Field((), description="who may send; empty: anyone on this machine, nobody else")
     archive: tuple[ArchiveSettings, ...] = Field((), description="where results go")

@@ -66,6 +66,7 @@ def series_of(row: Row[Any], instances: tuple[Instance, ...] = ()) -> Series:
         instances=instances,
         lease_token=row.lease_token,
         modalities=tuple(filter(None, row.modalities.split(","))),
+        purged=row.purged_revision is not None,
     )
 
 

@@ -19,7 +19,7 @@ def upgrade() -> None:
     """Bring the schema to this revision."""
     op.add_column("series", sa.Column("purged_revision", sa.Integer(), nullable=True))
     op.add_column("series", sa.Column("purged_at", _TIME, nullable=True))
-    unpurged = sa.text("purged_revision IS NULL")
+    unpurged = sa.text("(purged_revision IS NULL OR purged_revision < revision)")
     op.create_index(
         "ix_series_purgeable", "series", ["state", "last_received_at"],
         sqlite_where=unpurged, postgresql_where=unpurged,
