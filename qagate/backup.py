@@ -5,8 +5,8 @@
     <backup>/qagate.db         or qagate.pgdump
     <backup>/models/ reports/ spool/
 
-The database is copied first. The spool is the journal: what came meanwhile is recorded from it after a restore.
-A backup has its name only when it is whole and was read back.
+The database is copied first. The spool is the journal: what came meanwhile is recorded from it after a
+restore. A backup has its name only when it is whole and was read back.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ def verify(backup: Path) -> Manifest:
         manifest = Manifest(**values | {"folders": tuple(values["folders"])})
         lines = (backup / _SUMS).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise BackupError(f"{backup} is no backup of qagate: {_MANIFEST} or {_SUMS} cannot be read") from error
+        raise BackupError(
+            f"{backup} is no backup of qagate: {_MANIFEST} or {_SUMS} cannot be read"
+        ) from error
     if manifest.format != _FORMAT:
         raise BackupError(f"{backup} has format {manifest.format}; qagate {manifest.qagate} reads it")
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
@@ -112,7 +114,7 @@ def verify(backup: Path) -> Manifest:
             raise BackupError(f"{path} is damaged: take another backup")
     there = {path.relative_to(backup).as_posix() for path in _files(backup)} - {_SUMS}
     if there != sums.keys():
-        raise BackupError(f"{backup} holds files that {_SUMS} does not name, such as {min(there - sums.keys())}")
+        raise BackupError(f"{backup} holds a file that {_SUMS} does not name: {min(there - sums.keys())}")
     return manifest
 
 

@@ -100,6 +100,11 @@ class Settings(BaseSettings):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two archives are named {twice[0]!r}; give each its own name")
+        if 0 < self.retention.free_mb <= self.receiver.min_free_mb:
+            raise ValueError(
+                f"retention.free_mb ({self.retention.free_mb}) is not above receiver.min_free_mb "
+                f"({self.receiver.min_free_mb}): series would be refused before any are deleted"
+            )
         if self.mode == "forward" and not any(archive.images for archive in self.archive):
             raise ValueError("mode is forward but no [[archive]] takes images; add one or set mode = observe")
         for rule in self.rule:

@@ -10,7 +10,7 @@ from qagate.config_section import Section
 
 
 class RetentionSettings(Section):
-    """When spooled images are deleted; never what is undelivered, held, conflicting or labelled and unexported."""
+    """When spooled images go; never what is undelivered, held, conflicting or labelled and unexported."""
 
     keep_days: float = Field(
         0, ge=0, description="days after its last image that a delivered series' images stay; 0: for ever"
@@ -18,7 +18,7 @@ class RetentionSettings(Section):
     free_mb: int = Field(
         0,
         ge=0,
-        description="below this free space the oldest delivered series' images go; 0: they stay. Set it above "
+        description="below this free space the oldest delivered series' images go; 0: they stay; else above "
         "receiver.min_free_mb",
     )
     least_hours: float = Field(24, ge=0, description="images stay this long even when space is short")
@@ -27,7 +27,7 @@ class RetentionSettings(Section):
 
 
 class ReconcileSettings(Section):
-    """The daily look whether received = decided = delivered; a difference alarms the physicist's addresses."""
+    """The daily look whether received = decided = delivered; a difference goes to alerts.physicist_urls."""
 
     enabled: bool = Field(True, description="look every day")
     grace_hours: float = Field(

@@ -1,7 +1,7 @@
 """`qagate fsck`: holds spool, database and archives against each other, and mends what is safe to mend.
 
-Safe is what adds or counts: recording a spooled instance, counting anew, setting a state that follows from the
-deliveries. Nothing is deleted, scored or guessed. It may run beside the gate.
+Safe is what adds or counts: recording a spooled instance, counting anew, setting a state that follows from
+the deliveries. Nothing is deleted, scored or guessed. It may run beside the gate.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class Fsck:
                 except (HeaderError, OSError) as error:
                     yield Finding(
                         place="spool",
-                        sentence=f"{path} cannot be read ({error}): it is in no series. Look at it, then send "
-                        "the instance again from the scanner and remove the file.",
+                        sentence=f"{path} cannot be read ({error}): it is in no series. Look at it, then "
+                        "send the instance again from the scanner and remove the file.",
                     )
                     continue
                 if received.instance.received_at <= settled:
@@ -92,7 +92,7 @@ class Fsck:
         for uid, found in by_series.items():
             yield Finding(
                 place="spool",
-                sentence=f"Series {uid}: {_count(len(found), 'spooled instance')} not recorded in the database.",
+                sentence=f"Series {uid}: {_count(len(found), 'spooled instance')} not in the database.",
                 mend=partial(self._record, found),
             )
 
@@ -134,7 +134,9 @@ class Fsck:
     def _contradictions(self) -> Iterator[Finding]:
         ledger = Ledger(self.store)
         for one in ledger.contradictions():
-            again = "" if one.mendable else f": `qagate requeue {one.series_instance_uid}` has it scored again"
+            again = (
+                "" if one.mendable else f": `qagate requeue {one.series_instance_uid}` has it scored again"
+            )
             yield Finding(
                 place="database",
                 sentence=f"Series {one.series_instance_uid} {one.sentence}{again}.",

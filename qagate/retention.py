@@ -110,6 +110,9 @@ class Purger:
                 path.unlink(missing_ok=True)
         self._retention.done(purge)
         log.info(
-            "purged_series", series_instance_uid=purge.series_instance_uid, revision=purge.revision, files=files
+            "purged_series",
+            series_instance_uid=purge.series_instance_uid,
+            revision=purge.revision,
+            files=files,
         )
         return files

@@ -99,14 +99,14 @@ class Trail:
         for row in self._rows():
             if row.before_sha256 != before:
                 raise BrokenTrail(
-                    f"row {row.id} of the audit trail does not follow row {last or '(none)'}: rows between them "
-                    "were removed, added or put in another order"
+                    f"row {row.id} of the audit trail does not follow row {last or '(none)'}: rows between "
+                    "them were removed, added or put in another order"
                 )
             content = {name: getattr(row, name) for name in _CONTENT}
             if digest(**content) != row.sha256:
                 raise BrokenTrail(
-                    f"row {row.id} of the audit trail ({row.at:%Y-%m-%d %H:%M:%S} UTC) was changed after it was "
-                    "written"
+                    f"row {row.id} of the audit trail ({row.at:%Y-%m-%d %H:%M:%S} UTC) was changed after it "
+                    "was written"
                 )
             before, rows, last = row.sha256, rows + 1, row.id
             met = met or before == known
@@ -148,7 +148,7 @@ def append(
     series_instance_uid: str | None,
     details: Mapping[str, Any],
 ) -> None:
-    """Record an act in a transaction that does more. Let it be the last statement: others wait for its end."""
+    """Record an act in a transaction that does more; as its last statement, because others wait for its end."""
     if connection.dialect.name == "postgresql":
         # SQLite's writers wait for each other anyway.
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")

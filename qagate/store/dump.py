@@ -113,7 +113,12 @@ def _run(name: str, of: URL | None, options: list[str]) -> None:
     command = [_program(name), *options]
     if of is not None:
         plain = URL.create(
-            "postgresql", username=of.username, host=of.host, port=of.port, database=of.database, query=of.query
+            "postgresql",
+            username=of.username,
+            host=of.host,
+            port=of.port,
+            database=of.database,
+            query=of.query,
         ).difference_update_query(["password"])
         password = of.password or of.query.get("password")
         if isinstance(password, str):

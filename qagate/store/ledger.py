@@ -1,4 +1,4 @@
-"""The books of the gate: what it holds of each series, where they contradict themselves, and their mending."""
+"""The books of the gate: what it holds of each series, where they contradict themselves, their mending."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from qagate.series import Instance, State
+from qagate.series import Instance, Series, State
 from qagate.store.engine import Store
 from qagate.store.outbox import Kind
-from qagate.store.rows import instances_of
-from qagate.store.schema import instance, outbox, result, series
+from qagate.store.rows import instances_of, series_of
+from qagate.store.schema import UNPURGED, instance, outbox, result, series
 from qagate.store.transitions import DeliveryState, move, move_delivery
 
 _PAGE = 200
@@ -76,6 +76,26 @@ class Ledger:
         with self._store.read() as connection:
             row = connection.execute(sa.select(series).where(series.c.id == series_id)).one_or_none()
             return None if row is None else _held(connection, row)
+
+    def series(self, series_instance_uid: str) -> Series | None:
+        """One series with the instances that are in the spool; None when it is unknown."""
+        where = series.c.series_instance_uid == series_instance_uid
+        with self._store.read() as connection:
+            row = connection.execute(sa.select(series).where(where)).one_or_none()
+            if row is None:
+                return None
+            there = instances_of(connection, row.id, series_instance_uid, after=row.purged_revision or 0)
+            return series_of(row, there)
+
+    def judged(self, limit: int) -> tuple[str, ...]:
+        """UIDs of the series that were decided last and whose images are there, the newest first."""
+        query = sa.select(series.c.series_instance_uid).where(series.c.decided_at.is_not(None), UNPURGED)
+        with self._store.read() as connection:
+            return tuple(
+                connection.scalars(
+                    query.order_by(series.c.decided_at.desc(), series.c.id.desc()).limit(limit)
+                )
+            )
 
     def contradictions(self) -> list[Contradiction]:
         """Series whose count, state or result does not fit what else is recorded of them."""
@@ -162,9 +182,7 @@ class Ledger:
                 again.values(attempts=0, not_before=self._store.now(), sent_at=None, lease_token=None)
             ).rowcount
             of = sa.select(outbox.c.series_id).where(chosen)
-            connection.execute(
-                move(State.DELIVERED, State.DECIDED).where(series.c.id.in_(of), _waits())
-            )
+            connection.execute(move(State.DELIVERED, State.DECIDED).where(series.c.id.in_(of), _waits()))
         return count
 
 

@@ -159,9 +159,7 @@ class Queue:
             row: Row[Any] | None = connection.execute(claimed).one_or_none()
             if row is None:
                 return None
-            there = instances_of(
-                connection, row.id, row.series_instance_uid, after=row.purged_revision or 0
-            )
+            there = instances_of(connection, row.id, row.series_instance_uid, after=row.purged_revision or 0)
             claim = series_of(row, there)
             decided = select(result.c.revision).where(result.c.series_id == row.id)
             former = connection.scalars(decided.order_by(result.c.revision))

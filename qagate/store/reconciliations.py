@@ -1,4 +1,4 @@
-"""The daily count: what came in, what was decided, what was delivered; kept, with whether people were told."""
+"""The daily count of what came in, was decided and was delivered; and whether people were told."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Reconciliations:
         self._store = store
 
     def count(self, day: date, unrecorded: int = 0) -> Reconciliation:
-        """Count a day as it stands now. unrecorded: its instances in the spool that are not in the database."""
+        """Count a day as it stands now. unrecorded: its spooled instances that are not in the database."""
         begin = datetime.combine(day, time(), UTC)
         came = (series.c.last_received_at >= begin, series.c.last_received_at < begin + timedelta(days=1))
         query = sa.select(
@@ -60,7 +60,9 @@ class Reconciliations:
         decided = sum(states.pop(state, 0) for state in _DECIDED)
         sentences = []
         if unrecorded:
-            sentences.append(f"{_are(unrecorded, 'accepted instance')} not recorded: run `qagate fsck --mend`.")
+            sentences.append(
+                f"{_are(unrecorded, 'accepted instance')} not recorded: run `qagate fsck --mend`."
+            )
         if states:
             where = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
             sentences.append(f"{_are(sum(states.values()), 'series')} not decided ({where}).")
@@ -81,7 +83,9 @@ class Reconciliations:
 
     def keep(self, of: Reconciliation) -> None:
         """Keep a day's count; the first that is kept stays."""
-        values = {name: getattr(of, name) for name in ("instances", "received", "decided", "delivered", "failed")}
+        values = {
+            name: getattr(of, name) for name in ("instances", "received", "decided", "delivered", "failed")
+        }
         values |= {"day": of.day.isoformat(), "differences": json.dumps(of.differences)}
         with self._store.write() as connection:
             connection.execute(
@@ -95,7 +99,7 @@ class Reconciliations:
             return tuple(_of(row) for row in connection.execute(query))
 
     def missing(self, until: date, most: int) -> list[date]:
-        """Days before `until` that were not counted, oldest first: `most` at the most, none before the first series."""
+        """Days before `until` that were not counted, oldest first; no more than the last `most`."""
         first = until - timedelta(days=most)
         with self._store.read() as connection:
             began = connection.scalar(sa.select(sa.func.min(series.c.first_received_at)))

@@ -1,7 +1,7 @@
 """Which series' images may be deleted, and the mark that they were. Rows are never deleted.
 
-A series may be purged when it is DELIVERED, nothing of any of its revisions waits or was given up, no other bytes
-came under one of its UIDs (nobody delivered those), and no label of it still waits to be exported.
+A series may be purged when it is DELIVERED, nothing of any of its revisions waits or was given up, no other
+bytes came under one of its UIDs (nobody delivered those), and no label of it waits to be exported.
 """
 
 from __future__ import annotations

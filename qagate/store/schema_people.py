@@ -125,7 +125,9 @@ audit = Table(
     Column("act", Text, nullable=False),
     Column("series_instance_uid", Text),  # no key: the trail outlives the series
     Column("details", Text, nullable=False),  # JSON
-    Column("before_sha256", Text, nullable=False, unique=True),  # of the row before; unique: no two follow one
+    Column(
+        "before_sha256", Text, nullable=False, unique=True
+    ),  # of the row before; unique: no two follow one
     Column("sha256", Text, nullable=False),  # of this row
     Index("ix_audit_actor_id", "actor", "id"),
     Index("ix_audit_act_id", "act", "id"),

@@ -161,6 +161,14 @@ class Views:
             )
         return [tail] if tail in found else found
 
+    def resolved(self, uid: str) -> str:
+        """The UID of a series named by it or by its end, as `status` shows it. Raises ValueError."""
+        found = self.ending_with(uid.lstrip("…."))
+        if len(found) != 1:
+            many = "is not known" if not found else f"fits {len(found)} series; give more of it"
+            raise ValueError(f"series {uid} {many}; `qagate status` lists the newest")
+        return found[0]
+
     def qualities(self, weights_sha256: str) -> dict[tuple[str, int], float]:
         """(series, revision) -> quality of every one a model assessed, as champion or as challenger."""
         found: dict[tuple[str, int], float] = {}

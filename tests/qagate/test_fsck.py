@@ -77,7 +77,7 @@ def test_a_spooled_instance_that_nobody_recorded(bench: Bench) -> None:
     uid = place(bench)
     place(bench, old=False)  # on its way
     (found,) = fsck(bench)
-    assert found.sentence == f"Series {uid}: 1 spooled instance not recorded in the database."
+    assert found.sentence == f"Series {uid}: 1 spooled instance not in the database."
     assert found.mend is not None and found.mend() == "recorded 1 instance; the series is scored anew"
     assert bench.state(uid) is State.RECEIVING
     assert fsck(bench) == []

@@ -164,9 +164,7 @@ def test_an_interrupted_purge_is_ended(bench: Bench) -> None:
     first, second = (one.path for one in begun.instances)
     bench.spool.remove(first)
     # Other bytes come under the first one's name before the next run: nobody delivered those.
-    other = bench.made.slice(
-        SOPInstanceUID=Path(first).stem, SeriesInstanceUID=uid, InstanceNumber=9
-    )
+    other = bench.made.slice(SOPInstanceUID=Path(first).stem, SeriesInstanceUID=uid, InstanceNumber=9)
     temporary = Path(shutil.copy(other, bench.spool.temporary()))
     assert bench.spool.place(temporary, read_header(other)).path == first
     assert purge(bench) == Purged(series=1, files=1)
@@ -178,7 +176,9 @@ def test_a_series_taken_up_again_meanwhile_stays(bench: Bench) -> None:
     uid = delivered(bench)
     (series_id,) = Retention(bench.store).oldest(datetime.now(UTC), 9)
     found = bench.history(uid).row
-    Outbox(bench.store).add(series_id, found.revision, [OutboxItem(kind=Kind.KOS, destination="x", payload="")])
+    Outbox(bench.store).add(
+        series_id, found.revision, [OutboxItem(kind=Kind.KOS, destination="x", payload="")]
+    )
     assert Retention(bench.store).begin(series_id) is None
     assert files(bench, uid) == 2
 
@@ -189,9 +189,7 @@ def test_a_purged_series_is_not_scored_again(bench: Bench) -> None:
     with pytest.raises(StoreError, match=f"the images of series {uid} were purged"):
         bench.queue.requeue([uid])
     assert bench.state(uid) is State.DELIVERED
-    found = Fsck(
-        store=bench.store, spool=bench.spool, archives=(), destinations=(), since=datetime.now(UTC)
-    )
+    found = Fsck(store=bench.store, spool=bench.spool, archives=(), destinations=(), since=datetime.now(UTC))
     assert list(found.run()) == [], "fsck does not miss what was purged"
 
 
@@ -202,7 +200,10 @@ def test_what_comes_after_the_purge_is_not_judged_for_the_whole(bench: Bench) ->
     bench.close()
     score(bench, uid)
     last = bench.history(uid).results[-1]
-    assert (last.revision, last.assessment.not_assessed) == (2, "its earlier images were purged from the gate")
+    assert (last.revision, last.assessment.not_assessed) == (
+        2,
+        "its earlier images were purged from the gate",
+    )
     deliver(bench)
     age(bench, uid, 40)
     assert purge(bench) == Purged(series=1, files=1)

@@ -162,7 +162,9 @@ def test_a_backup_of_a_newer_schema_or_of_the_other_kind_is_refused(
         restore(backup, store_url=other, data_dir=data_dir, force=True)
     values = json.loads((backup / "manifest.json").read_text()) | {"schema": "9999", "qagate": "9.9"}
     (backup / "manifest.json").write_text(json.dumps(values))
-    sums = subprocess.run(["sha256sum", "manifest.json"], cwd=backup, capture_output=True, text=True, check=True)
+    sums = subprocess.run(
+        ["sha256sum", "manifest.json"], cwd=backup, capture_output=True, text=True, check=True
+    )
     lines = [one for one in (backup / "SHA256SUMS").read_text().splitlines() if "manifest" not in one]
     (backup / "SHA256SUMS").write_text("\n".join([*lines, sums.stdout.strip()]) + "\n")
     with pytest.raises(BackupError, match=r"schema 9999: restore it with qagate 9\.9"):
