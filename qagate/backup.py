@@ -126,8 +126,9 @@ def restore(backup: Path, *, store_url: str, data_dir: Path, force: bool) -> tup
     """
     manifest = verify(backup)
     if manifest.database != dump.kind(store_url):
+        named = dump.kind(store_url)
         raise BackupError(
-            f"{backup} is of a {manifest.database} database and database_url names a {dump.kind(store_url)} one"
+            f"{backup} is of a {manifest.database} database and database_url names a {named} one"
         )
     if not known_revision(manifest.schema):
         raise BackupError(f"{backup} has schema {manifest.schema}: restore it with qagate {manifest.qagate}")

@@ -148,7 +148,7 @@ def append(
     series_instance_uid: str | None,
     details: Mapping[str, Any],
 ) -> None:
-    """Record an act in a transaction that does more; as its last statement, because others wait for its end."""
+    """Record an act in a transaction that does more; as its last statement: others wait for its end."""
     if connection.dialect.name == "postgresql":
         # SQLite's writers wait for each other anyway.
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
