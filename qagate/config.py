@@ -105,6 +105,8 @@ class Settings(BaseSettings):
                 f"retention.free_mb ({self.retention.free_mb}) is not above receiver.min_free_mb "
                 f"({self.receiver.min_free_mb}): series would be refused before any are deleted"
             )
+        if (self.retention.keep_days or self.retention.free_mb) and not self.archive:
+            raise ValueError("retention is set but no [[archive]] is: nothing here was delivered anywhere")
         if self.mode == "forward" and not any(archive.images for archive in self.archive):
             raise ValueError("mode is forward but no [[archive]] takes images; add one or set mode = observe")
         for rule in self.rule:

@@ -38,5 +38,12 @@ class ReconcileSettings(Section):
 class AuditSettings(Section):
     """Export of the audit trail as DICOM audit messages (PS3.15 A.5) to a syslog server (RFC 5424)."""
 
-    syslog: str = Field("", description="HOST:PORT of the server; empty: no export")
-    transport: Literal["udp", "tcp", "tls"] = Field("tls", description="RFC 5426, 6587 or 5425")
+    syslog: str = Field(
+        "",
+        pattern=r"^(\S+:\d+)?$",
+        description="HOST:PORT of the server, such as logs.example.org:6514; empty: no export",
+    )
+    transport: Literal["udp", "tcp", "tls"] = Field(
+        "tls",
+        description="udp (RFC 5426), tcp (RFC 6587) or tls (RFC 5425), which trusts the system's authorities",
+    )

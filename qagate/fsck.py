@@ -30,7 +30,7 @@ from qagate.store.queue import Queue
 SETTLE_S = 60.0  #: a younger file may be on its way into the database
 _UNDELIVERED = "not all of it was delivered: send it again from the scanner"
 _LOST = {
-    State.DELIVERED: "all of it was delivered; nothing needs them any more",
+    State.DELIVERED: "every delivery of it was made; nothing here needs them any more",
     State.DECIDED: _UNDELIVERED,
     State.FAILED: _UNDELIVERED,
 }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qagate import __version__
 from qagate.alerts import Alerter
 from qagate.assessment import Verdict
+from qagate.audit_export import Exporter
 from qagate.config import ArchiveSettings, Settings
 from qagate.dicom import scu
 from qagate.dicom.access import Access, AccessRule
@@ -22,6 +23,7 @@ from qagate.reconcile import Reconciler
 from qagate.reporting import Destination, Reporter
 from qagate.retention import Purger, RetentionRules
 from qagate.series import Series
+from qagate.store.audit import Trail
 from qagate.store.baselines import Baselines
 from qagate.store.calibrations import Calibrations
 from qagate.store.engine import Store
@@ -159,6 +161,13 @@ def reconciler(settings: Settings, store: Store, spool: Spool) -> Reconciler:
     """What counts each day."""
     grace = timedelta(hours=settings.reconcile.grace_hours)
     return Reconciler(store=store, spool=spool, physicist=physicist(settings), grace=grace)
+
+
+def audit_exporter(settings: Settings, store: Store) -> Exporter:
+    """What sends the audit trail to the syslog server of the settings. Raises ValueError."""
+    of = settings.audit
+    source = f"{settings.receiver.ae_title}@{socket.gethostname()}"
+    return Exporter(trail=Trail(store), address=of.syslog, transport=of.transport, source=source)
 
 
 def fsck(settings: Settings, store: Store, *, days: float, archives: bool, deep: bool) -> Fsck:

@@ -21,6 +21,7 @@ from qagate.store.queue import Queue
 log = structlog.get_logger(__name__)
 
 _REAP_S = 5.0
+_EXPORT_S = 5.0
 _RECONCILE_S = 600.0  #: a day is counted once; those of a standstill, and alerts that failed, follow
 
 
@@ -67,6 +68,8 @@ def _care(settings: Settings, store: Store, spool: Spool) -> dict[str, tuple[Cal
         jobs["retention"] = (parts.purger(settings, store, spool).run, settings.retention.every_s)
     if settings.reconcile.enabled:
         jobs["reconcile"] = (parts.reconciler(settings, store, spool).run, _RECONCILE_S)
+    if settings.audit.syslog:
+        jobs["audit_export"] = (parts.audit_exporter(settings, store).run, _EXPORT_S)
     return jobs
 
 

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 
 from qagate.store.engine import Store
 from qagate.store.errors import StoreError
-from qagate.store.rows import text
-from qagate.store.schema import audit
+from qagate.store.rows import insert_new, text
+from qagate.store.schema import audit, audit_export
 
 FIRST = ""  #: what stands before the first row
 _LOCK = 0x61_75_64_69_74  # "audit": the advisory lock of everyone who adds to one Postgres' trail
@@ -121,6 +121,21 @@ class Trail:
         query = sa.select(audit).where(audit.c.id > entry_id).order_by(audit.c.id).limit(limit)
         with self._store.read() as connection:
             return tuple(_entry(row) for row in connection.execute(query))
+
+    def exported(self, destination: str) -> int:
+        """The last row that a destination was sent; 0: none."""
+        query = sa.select(audit_export.c.last_id).where(audit_export.c.destination == destination)
+        with self._store.read() as connection:
+            return connection.scalar(query) or 0
+
+    def note_exported(self, destination: str, entry_id: int) -> None:
+        """A destination was sent everything up to a row."""
+        values = {"destination": destination, "last_id": entry_id, "exported_at": self._store.now()}
+        with self._store.write() as connection:
+            connection.execute(insert_new(connection, audit_export).values(values))
+            connection.execute(
+                sa.update(audit_export).where(audit_export.c.destination == destination).values(values)
+            )
 
     def _rows(self) -> Iterator[sa.Row[Any]]:
         """Page by page, so that no transaction stays open for long."""

@@ -30,7 +30,16 @@ from qagate.store.schema_models import (
     observation,
     shadow_result,
 )
-from qagate.store.schema_people import account, acknowledged, api_token, audit, label, login, service_event
+from qagate.store.schema_people import (
+    account,
+    acknowledged,
+    api_token,
+    audit,
+    audit_export,
+    label,
+    login,
+    service_event,
+)
 
 __all__ = [
     "DELIVERY_STATES",
@@ -42,6 +51,7 @@ __all__ = [
     "acknowledged",
     "api_token",
     "audit",
+    "audit_export",
     "baseline",
     "baseline_accept",
     "calibration",

@@ -133,3 +133,12 @@ audit = Table(
     Index("ix_audit_act_id", "act", "id"),
     Index("ix_audit_series_instance_uid_id", "series_instance_uid", "id"),
 )
+
+# How far the trail was sent to which syslog server.
+audit_export = Table(
+    "audit_export",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("last_id", BIG, nullable=False),
+    Column("exported_at", UtcDateTime, nullable=False),
+)

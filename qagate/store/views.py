@@ -38,6 +38,7 @@ class SeriesRow:
     alerted_at: datetime | None = None
     undelivered: int = 0
     last_error: str | None = None
+    purged_at: datetime | None = None  #: when retention had deleted the images; None: it did not
 
     @property
     def seconds_to_decision(self) -> float | None:
@@ -268,4 +269,5 @@ def _series_row(row: sa.Row[Any], deliveries: list[sa.Row[Any]]) -> SeriesRow:
         alerted_at=alerts[0] if alerts else None,
         undelivered=len(unsent),
         last_error=row.last_error or (errors[0] if errors else None),
+        purged_at=row.purged_at,
     )

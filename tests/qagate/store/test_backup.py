@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import threading
@@ -172,8 +173,15 @@ def test_a_backup_of_a_newer_schema_or_of_the_other_kind_is_refused(
 
 
 def test_a_backup_that_breaks_off_leaves_nothing(filled: str, data_dir: Path, tmp_path: Path) -> None:
-    (data_dir / "spool/series/abc/1.2/loop.dcm").symlink_to(data_dir / "spool/series/abc/1.2")
-    (data_dir / "reports/broken.dcm").mkdir()
+    (data_dir / "spool/series/abc/1.2/2.dcm").write_bytes(bytes(4 << 20))
+    _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, most))  # as a quota would
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            make(tmp_path / "backup", store_url=filled, data_dir=data_dir, folders=FOLDERS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.glob("backup*"))
     with pytest.raises(StoreError):
         make(tmp_path / "backup", store_url="sqlite:////nowhere/x.db", data_dir=data_dir, folders=FOLDERS)
     assert not list(tmp_path.glob("backup*"))

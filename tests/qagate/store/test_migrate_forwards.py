@@ -1,4 +1,4 @@
-"""From every schema that was ever released to the present one, with a row in every table, on both databases."""
+"""From every released schema to the present one, with a row in every table, on both databases."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ WORDS = {
     ("series", "state"): "DECIDED", ("outbox", "state"): "PENDING", ("outbox", "kind"): "SR",
     ("label", "kind"): "agree", ("label", "artefacts"): "[]", ("account", "role"): "viewer",
     ("audit", "details"): "{}", ("audit", "before_sha256"): FIRST,
-    ("audit", "sha256"): digest(before_sha256=FIRST, **ACT), ("model_role", "act"): "promote", ("model_role", "evidence"): "{}",
+    ("audit", "sha256"): digest(before_sha256=FIRST, **ACT),
+    ("model_role", "act"): "promote", ("model_role", "evidence"): "{}",
     ("result", "verdict"): "PASS", ("baseline", "sample"): "[]", ("baseline", "recent"): "[]",
 }  # fmt: skip
 LEFT_OUT = {"id", "score", "scale_low", "scale_high", "series_number", "expected_instances"}
@@ -42,19 +43,12 @@ def _value(table: str, column: dict[str, Any], texts: dict[str, str]) -> object:
         return WORDS[table, name]
     if name in texts:
         return texts[name]
-    if isinstance(kind, sa.DateTime):
-        return AT
-    if isinstance(kind, sa.Boolean):
-        return False
-    if isinstance(kind, sa.JSON):
-        return {}
-    if isinstance(kind, sa.Integer | sa.Float | sa.Numeric):
-        return 1
-    return UID
+    values = ((sa.DateTime, AT), (sa.Boolean, False), (sa.JSON, {}), ((sa.Integer, sa.Float), 1))
+    return next((value for kinds, value in values if isinstance(kind, kinds)), UID)
 
 
 def _fill(connection: sa.Connection, texts: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """One row in every table there is; what was written, by table. The databases number it 1, so they fit each other."""
+    """One row in every table there is; what was written, by table. Each is number 1, so they fit."""
     there = sa.MetaData()
     there.reflect(connection)
     written: dict[str, dict[str, Any]] = {}

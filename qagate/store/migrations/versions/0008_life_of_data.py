@@ -1,4 +1,4 @@
-"""series whose images were purged, and the daily reconciliation
+"""series whose images were purged, the daily reconciliation, the audit trail's export
 
 Revision: 0008, after 0007
 """
@@ -33,10 +33,18 @@ def upgrade() -> None:
         sa.Column("alerted_at", _TIME, nullable=True),
         sa.PrimaryKeyConstraint("day", name=op.f("pk_reconciliation")),
     )
+    op.create_table(
+        "audit_export",
+        sa.Column("destination", sa.Text(), nullable=False),
+        sa.Column("last_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("exported_at", _TIME, nullable=False),
+        sa.PrimaryKeyConstraint("destination", name=op.f("pk_audit_export")),
+    )
 
 
 def downgrade() -> None:
     """Take it back."""
+    op.drop_table("audit_export")
     op.drop_table("reconciliation")
     op.drop_index("ix_series_purgeable", "series")
     op.drop_column("series", "purged_at")
