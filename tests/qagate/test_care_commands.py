@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -138,3 +139,29 @@ def test_what_a_crash_left_unrecorded_is_mended(gate: Any, made: Any, uid: str) 
     assert f"Series {other}: 2 spooled instances not in the database." in done.stdout
     assert "Recorded 2 instances; the series is scored anew." in done.stdout
     gate.ended(other, states=("DELIVERED",))
+
+
+def test_the_services_purge_and_export(
+    make_gate: Callable[..., Any], orthanc: OrthancServer, made: Any, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(60)
+        gate = make_gate(
+            mode="forward",
+            archive=[orthanc.settings()],
+            alerts={"urls": []},
+            retention={"keep_days": 1e-6, "every_s": 0.5},
+            audit={"syslog": f"127.0.0.1:{server.getsockname()[1]}", "transport": "udp"},
+        )
+        uid, paths = made.series(2)
+        gate.send(paths)
+        assert gate.until(lambda: (found := gate.history(uid)) and found.row.purged_at)
+        assert not list(gate.data.glob(f"spool/series/*/{uid}"))
+        assert "images purged 20" in gate.run("status", uid).stdout
+        assert gate.run("fsck").returncode == 0, "the archive has what was purged"
+        done = gate.run("requeue", uid)
+        assert done.returncode == 1 and f"the images of series {uid} were purged" in done.stderr
+        assert gate.run("backup", str(tmp_path / "backup"), "--by", "anna").returncode == 0
+        message = server.recv(65536)
+    assert b'csd-code="110106"' in message and b'UserID="anna"' in message
