@@ -61,7 +61,9 @@ def _triggers() -> list[str]:
     return [
         "CREATE FUNCTION audit_only_grows() RETURNS trigger LANGUAGE plpgsql AS "
         f"$$ BEGIN RAISE EXCEPTION '{_REFUSAL}'; END $$",
-        "CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
+        "CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE ON audit "
+        "FOR EACH ROW EXECUTE FUNCTION audit_only_grows()",
+        "CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit "
         "FOR EACH STATEMENT EXECUTE FUNCTION audit_only_grows()",
     ]
 
@@ -72,7 +74,8 @@ def downgrade() -> None:
         for act in ("update", "delete"):
             op.execute(f"DROP TRIGGER audit_no_{act}")
     else:
-        op.execute("DROP TRIGGER audit_no_change ON audit")
+        for trigger in ("audit_no_change", "audit_no_truncate"):
+            op.execute(f"DROP TRIGGER {trigger} ON audit")
         op.execute("DROP FUNCTION audit_only_grows()")
     with op.batch_alter_table("audit") as batch:
         batch.drop_constraint("uq_audit_before_sha256", type_="unique")
