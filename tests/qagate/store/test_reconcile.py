@@ -28,10 +28,9 @@ DAY, THEN = (NOW - timedelta(days=1)).date(), NOW - timedelta(hours=12)
 
 
 @pytest.fixture
-def bench(migrated: Path, made: Any, tmp_path: Path) -> Iterator[Bench]:
+def bench(url: str, made: Any, tmp_path: Path) -> Iterator[Bench]:
     """A gate without processes."""
-    path = shutil.copy(migrated, tmp_path / "qagate.db")
-    with open_store(f"sqlite:///{path}") as store:
+    with open_store(url) as store:
         yield Bench(store, tmp_path, made)
 
 
@@ -43,15 +42,15 @@ def hook() -> Iterator[Webhook]:
     hook.close()
 
 
-def run(bench: Bench, url: str, now: datetime = NOW) -> None:
+def run(bench: Bench, hook_url: str, now: datetime = NOW) -> None:
     """The job, at a time."""
     with bench.store.write() as connection:
         times = dict.fromkeys(("last_received_at", "first_received_at"), THEN)
         connection.execute(sa.update(series).values(times))
-    database = bench.store._engine.url.database
-    with open_store(f"sqlite:///{database}", clock=lambda: now) as store:
+    url = bench.store._engine.url.render_as_string(hide_password=False)
+    with open_store(url, clock=lambda: now) as store:
         grace = timedelta(hours=6)
-        Reconciler(store=store, spool=bench.spool, physicist=Alerter((url,)), grace=grace).run()
+        Reconciler(store=store, spool=bench.spool, physicist=Alerter((hook_url,)), grace=grace).run()
 
 
 def delivered(bench: Bench) -> str:

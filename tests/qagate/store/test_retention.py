@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from qagate.label import Label, LabelKind
 from qagate.retention import Purged, Purger, RetentionRules
 from qagate.series import State
 from qagate.store.audit import Trail
-from qagate.store.engine import Store
+from qagate.store.engine import open_store
 from qagate.store.errors import StoreError
 from qagate.store.labels import Labels
 from qagate.store.outbox import Kind, Outbox, OutboxItem, RetryPolicy
@@ -30,9 +31,10 @@ BY_SPACE = RetentionRules(keep_days=0, free_mb=100, least_hours=24, reports=Fals
 
 
 @pytest.fixture
-def bench(sqlite_store: Store, made: Any, tmp_path: Path) -> Bench:
+def bench(url: str, made: Any, tmp_path: Path) -> Iterator[Bench]:
     """A gate without processes."""
-    return Bench(sqlite_store, tmp_path, made)
+    with open_store(url) as store:
+        yield Bench(store, tmp_path, made)
 
 
 def purge(bench: Bench, rules: RetentionRules = BY_AGE, **parts: Any) -> Purged:

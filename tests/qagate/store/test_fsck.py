@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from qagate.dicom.scu import Archive, store
 from qagate.fsck import Finding, Fsck
 from qagate.series import State
 from qagate.store.audit import Trail
-from qagate.store.engine import Store
+from qagate.store.engine import open_store
 from qagate.store.outbox import Kind, Outbox
 from qagate.store.schema import audit, outbox, result, series
 
@@ -28,9 +28,10 @@ HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
 
 
 @pytest.fixture
-def bench(sqlite_store: Store, made: Any, tmp_path: Path) -> Bench:
+def bench(url: str, made: Any, tmp_path: Path) -> Iterator[Bench]:
     """A gate without processes."""
-    return Bench(sqlite_store, tmp_path, made)
+    with open_store(url) as store:
+        yield Bench(store, tmp_path, made)
 
 
 def fsck(bench: Bench, *archives: Archive, deep: bool = False) -> list[Finding]:
@@ -163,7 +164,8 @@ def test_deliveries_that_nobody_can_make(bench: Bench) -> None:
 def test_a_touched_trail(bench: Bench) -> None:
     Trail(bench.store).add(actor="anna", act="agree")
     with bench.store.write() as connection:
-        connection.exec_driver_sql("DROP TRIGGER audit_no_update")
+        on = {"sqlite": "audit_no_update", "postgresql": "audit_no_change ON audit"}
+        connection.exec_driver_sql(f"DROP TRIGGER {on[connection.dialect.name]}")
         connection.execute(sa.update(audit).values(actor="eve"))
     (found,) = fsck(bench)
     assert found.place == "trail" and "was changed after it was written" in found.sentence
