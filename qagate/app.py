@@ -218,7 +218,7 @@ def history(settings: Settings, series_instance_uid: str) -> tuple[SeriesHistory
     """One series, and the text of its newest report."""
     with open_store(settings.store_url) as store:
         views = Views(store)
-        uid = _resolved(views, series_instance_uid)
+        uid = views.resolved(series_instance_uid)
         found = views.history(uid)
         assert found is not None
     for result in reversed(found.results):
@@ -227,22 +227,13 @@ def history(settings: Settings, series_instance_uid: str) -> tuple[SeriesHistory
     return found, None
 
 
-def _resolved(views: Views, uid: str) -> str:
-    """The full UID of a series named by its UID or the end of it, as `status` shows it."""
-    found = views.ending_with(uid.lstrip("…."))
-    if len(found) != 1:
-        many = "is not known" if not found else f"fits {len(found)} series; give more of it"
-        raise ValueError(f"series {uid} {many}; `qagate status` lists the newest")
-    return found[0]
-
-
 def requeue(settings: Settings, *, series_uids: Sequence[str], failed: bool, dead: bool) -> int:
     """Let series be scored, or dead deliveries be tried, again; return how many."""
     with open_store(settings.store_url) as store:
         count = 0
         if series_uids or failed:
             views = Views(store)
-            count += Queue(store).requeue([_resolved(views, uid) for uid in series_uids], failed=failed)
+            count += Queue(store).requeue([views.resolved(uid) for uid in series_uids], failed=failed)
         if dead:
             count += Outbox(store).requeue_dead()
         return count

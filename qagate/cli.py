@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from qagate import __version__, config_template, present
+from qagate.cli_care import COMMANDS
 from qagate.cli_models import baselines, models
 from qagate.cli_users import users
 from qagate.command import OWN_ERRORS, ExtendedGroup, fail, settings_of
@@ -225,6 +226,8 @@ def migrate(ctx: click.Context) -> None:
 main.add_command(models)
 main.add_command(baselines)
 main.add_command(users)
+for _command in COMMANDS:
+    main.add_command(_command)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from qagate.config_care import AuditSettings, ReconcileSettings, RetentionSettings
 from qagate.config_gate import (
     AlertSettings,
     ArchiveSettings,
@@ -73,6 +74,9 @@ class Settings(BaseSettings):
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     baseline: BaselineSettings = Field(default_factory=BaselineSettings)
     promotion: PromotionSettings = Field(default_factory=PromotionSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
     web: WebSettings = Field(default_factory=WebSettings)
     peer: tuple[Peer, ...] = Field((), description="who may send; empty: anyone on this machine, nobody else")
     archive: tuple[ArchiveSettings, ...] = Field((), description="where results go")
@@ -96,6 +100,13 @@ class Settings(BaseSettings):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two archives are named {twice[0]!r}; give each its own name")
+        if 0 < self.retention.free_mb <= self.receiver.min_free_mb:
+            raise ValueError(
+                f"retention.free_mb ({self.retention.free_mb}) is not above receiver.min_free_mb "
+                f"({self.receiver.min_free_mb}): series would be refused before any are deleted"
+            )
+        if (self.retention.keep_days or self.retention.free_mb) and not self.archive:
+            raise ValueError("retention is set but no [[archive]] is: nothing here was delivered anywhere")
         if self.mode == "forward" and not any(archive.images for archive in self.archive):
             raise ValueError("mode is forward but no [[archive]] takes images; add one or set mode = observe")
         for rule in self.rule:

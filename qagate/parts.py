@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 import socket
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from qagate import __version__
 from qagate.alerts import Alerter
 from qagate.assessment import Verdict
+from qagate.audit_export import Exporter
 from qagate.config import ArchiveSettings, Settings
 from qagate.dicom import scu
 from qagate.dicom.access import Access, AccessRule
 from qagate.dicom.report import ReportIdentity, derive_uid
 from qagate.dicom.spool import Spool
+from qagate.fsck import Fsck
 from qagate.gate.assembly import CompletionRules
 from qagate.gate.policy import Policy, PolicyRule
+from qagate.reconcile import Reconciler
 from qagate.reporting import Destination, Reporter
+from qagate.retention import Purger, RetentionRules
 from qagate.series import Series
+from qagate.store.audit import Trail
 from qagate.store.baselines import Baselines
 from qagate.store.calibrations import Calibrations
 from qagate.store.engine import Store
@@ -139,6 +145,43 @@ def completion_rules(settings: Settings) -> CompletionRules:
     of = settings.assembly
     return CompletionRules(
         short_quiet_s=of.short_quiet_s, long_quiet_s=of.long_quiet_s, hard_limit_s=of.hard_limit_s
+    )
+
+
+def purger(settings: Settings, store: Store, spool: Spool) -> Purger:
+    """What deletes images that nothing needs any more."""
+    of = settings.retention
+    rules = RetentionRules(
+        keep_days=of.keep_days, free_mb=of.free_mb, least_hours=of.least_hours, reports=of.reports
+    )
+    return Purger(store=store, spool=spool, report_folder=settings.report_dir, rules=rules)
+
+
+def reconciler(settings: Settings, store: Store, spool: Spool) -> Reconciler:
+    """What counts each day."""
+    grace = timedelta(hours=settings.reconcile.grace_hours)
+    return Reconciler(store=store, spool=spool, physicist=physicist(settings), grace=grace)
+
+
+def audit_exporter(settings: Settings, store: Store) -> Exporter:
+    """What sends the audit trail to the syslog server of the settings. Raises ValueError."""
+    of = settings.audit
+    source = f"{settings.receiver.ae_title}@{socket.gethostname()}"
+    return Exporter(trail=Trail(store), address=of.syslog, transport=of.transport, source=source)
+
+
+def fsck(settings: Settings, store: Store, *, days: float, archives: bool, deep: bool) -> Fsck:
+    """What holds spool, database and archives against each other."""
+    names = {of.name for of in settings.archive}
+    for alerts in (alerter(settings), physicist(settings)):
+        names.update(alerts.destinations)
+    return Fsck(
+        store=store,
+        spool=Spool(settings.spool_dir),
+        archives=[archive(settings, of) for of in settings.archive] if archives else [],
+        destinations=names,
+        since=store.now() - timedelta(days=days),
+        deep=deep,
     )
 
 

@@ -129,6 +129,8 @@ def history(found: SeriesHistory, report: str | None, as_json: bool) -> None:
     click.echo(
         f"received {row.last_received_at:%Y-%m-%d %H:%M:%S} UTC, complete: {row.closed_because or '-'}"
     )
+    if row.purged_at:
+        click.echo(f"images purged {row.purged_at:%Y-%m-%d %H:%M:%S} UTC")
     if row.last_error:
         click.secho(f"error: {row.last_error}", fg="red")
     for result in found.results:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 
@@ -14,13 +14,15 @@ from qagate.dicom.spool import Spool
 from qagate.gate.assembly import Evidence, completed_because
 from qagate.reporting import Reporter
 from qagate.scheduler import Scheduler
-from qagate.store.engine import open_store, utc_now
+from qagate.store.engine import Store, open_store, utc_now
 from qagate.store.outbox import Outbox
 from qagate.store.queue import Queue
 
 log = structlog.get_logger(__name__)
 
 _REAP_S = 5.0
+_EXPORT_S = 5.0
+_RECONCILE_S = 600.0  #: a day is counted once; those of a standstill, and alerts that failed, follow
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
@@ -37,6 +39,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
                     lambda: outbox.reap(max_attempts=settings.delivery.max_attempts),
                     _REAP_S,
                 ),
+                **_care(settings, store, spool),
             }
         )
         senders = [
@@ -57,6 +60,17 @@ def run(settings: Settings, stop: threading.Event) -> None:
         scheduler.stop()
         for thread in threads:
             thread.join()
+
+
+def _care(settings: Settings, store: Store, spool: Spool) -> dict[str, tuple[Callable[[], object], float]]:
+    jobs: dict[str, tuple[Callable[[], object], float]] = {}
+    if settings.retention.keep_days or settings.retention.free_mb:
+        jobs["retention"] = (parts.purger(settings, store, spool).run, settings.retention.every_s)
+    if settings.reconcile.enabled:
+        jobs["reconcile"] = (parts.reconciler(settings, store, spool).run, _RECONCILE_S)
+    if settings.audit.syslog:
+        jobs["audit_export"] = (parts.audit_exporter(settings, store).run, _EXPORT_S)
+    return jobs
 
 
 def _reap(settings: Settings, queue: Queue, outbox: Outbox, reporter: Reporter) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import structlog
 
 from qagate.dicom.spool import Spool
-from qagate.examine import Examination, examine, prepare
+from qagate.examine import Examination, Prepared, examine, prepare
 from qagate.gate.policy import Policy
 from qagate.lease import kept
 from qagate.reporting import Reporter
@@ -109,7 +110,7 @@ class Worker:
 
     def _examine(self, group: Sequence[Series]) -> None:
         started = time.perf_counter()
-        prepared = [prepare([self._spool.absolute(i.path) for i in series.instances]) for series in group]
+        prepared = [self._prepare(series) for series in group]
         ready = time.perf_counter()
         champion = self._models.champion
         keys = [
@@ -128,6 +129,13 @@ class Worker:
         for series, one, key, examination in zip(group, prepared, keys, examinations, strict=True):
             if self._finish(series, examination, self._watch.change(key, series, examination), spent):
                 self._done.append(Done(series=series, prepared=one))
+
+    def _prepare(self, series: Series) -> Prepared:
+        prepared = prepare([self._spool.absolute(one.path) for one in series.instances])
+        if series.purged and prepared.not_assessed is None:
+            # A verdict on what came late would stand for the whole series.
+            return replace(prepared, not_assessed="its earlier images were purged from the gate")
+        return prepared
 
     def _finish(
         self,

@@ -16,6 +16,7 @@ class Rejection(Enum):
     CALLED_AE_TITLE = (1, 1, 7)  #: permanent, service user, called AE title not recognised
     ADDRESS = (1, 1, 1)  #: permanent, service user, no reason given: PS3.8 has none for an address
     LIMIT = (2, 3, 2)  #: transient, presentation related, local limit exceeded
+    SPACE = (2, 3, 1)  #: transient, presentation related, temporary congestion: the disk is nearly full
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

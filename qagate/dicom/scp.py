@@ -208,6 +208,8 @@ class StorageSCP:
         calling, called = request.calling_ae_title.strip(), request.called_ae_title.strip()
         address = association.requestor.address
         rejection = self._access.check(calling, called, address)
+        if rejection is None and self._spool.free_bytes() < self._min_free_bytes:
+            rejection = Rejection.SPACE  # what is open goes on, and its C-STOREs are answered 0xA700
         if rejection is None and not self._admit(association):
             rejection = Rejection.LIMIT
         if rejection is not None:

@@ -116,7 +116,7 @@ class _File:
 
 def echo(archive: Archive) -> None:
     """Verify that the archive answers a C-ECHO. Raises DeliveryError."""
-    association = _associate(archive, [build_context(Verification)])
+    association = associate(archive, [build_context(Verification)])
     status = association.send_c_echo()
     answered = status.get("Status")
     association.release()
@@ -176,7 +176,7 @@ def _groups(files: Sequence[_File]) -> Iterator[list[_File]]:
 def _send(archive: Archive, files: Sequence[_File]) -> Iterator[StoreResult]:
     pairs = dict.fromkeys(pair for file in files for pair in file.contexts)
     contexts = [build_context(abstract, transfer) for abstract, transfer in pairs]
-    association = _associate(archive, contexts)
+    association = associate(archive, contexts)
     taken = {
         (str(context.abstract_syntax), str(context.transfer_syntax[0]))
         for context in association.accepted_contexts
@@ -257,7 +257,8 @@ def _result(file: _File, status: int | None, delivery: Delivery, message: str) -
     )
 
 
-def _associate(archive: Archive, contexts: list[PresentationContext]) -> Association:
+def associate(archive: Archive, contexts: list[PresentationContext]) -> Association:
+    """Open an association that has at least one of the contexts. Raises DeliveryError."""
     network.configure()
     ae = AE(archive.calling_ae_title)
     ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)

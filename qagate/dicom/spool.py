@@ -11,6 +11,7 @@ sender, time of receipt and identity of every instance are read back from the fi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -138,6 +139,24 @@ class Spool:
             received_at=_received_at(target),
             outcome=outcome,
         )
+
+    def holds(self, instance: Instance) -> bool:
+        """Tell whether these very bytes lie under the instance's name."""
+        try:
+            return _same(self.absolute(instance.path), instance.sha256, instance.size)
+        except FileNotFoundError:
+            return False
+
+    def remove(self, relative: str) -> bool:
+        """Delete an instance, and its folders when they are empty then; False when it was gone already."""
+        path = self.absolute(relative)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        with contextlib.suppress(OSError):  # another instance is there, or just came
+            path.parent.rmdir()
+        return True
 
     def paths(self, *, conflicts: bool = False) -> Iterator[str]:
         """Yield the relative path of every accepted instance, or of every conflicting one instead."""

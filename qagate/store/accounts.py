@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from qagate.label import MAX_RATER
-from qagate.store.audit import entry
+from qagate.store.audit import append
 from qagate.store.engine import Store
 from qagate.store.errors import StoreError
 from qagate.store.rows import insert_new
@@ -97,7 +97,7 @@ class Accounts:
             if row is None:
                 raise NameTaken(f"there is a user {name} already: choose another name")
             details = {"user": name, "role": role, "source": source}
-            connection.execute(entry(now, actor, "add user", None, details))
+            append(connection, now, actor, "add user", None, details)
             return account_of(row)
 
     def change(
@@ -132,7 +132,7 @@ class Accounts:
             if disabled:
                 connection.execute(sa.delete(api_token).where(api_token.c.account_id == row.id))
             details = {"user": row.name} | _told(values)
-            connection.execute(entry(now, actor, "change user", None, details))
+            append(connection, now, actor, "change user", None, details)
             return account_of(changed)
 
     def wrong_password(self, account_id: int, *, allowed: int, lock_s: float) -> bool:
@@ -152,7 +152,7 @@ class Accounts:
                 connection.execute(
                     sa.update(account).where(mine).values(wrong_passwords=0, locked_until=until)
                 )
-            connection.execute(entry(now, row.name, "locked" if locked else "wrong password", None, {}))
+            append(connection, now, row.name, "locked" if locked else "wrong password", None, {})
             return locked
 
     def vouched(self, name: str, role: str, *, source: str) -> Account:

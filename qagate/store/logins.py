@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from qagate.store.accounts import Account, account_of
-from qagate.store.audit import entry
+from qagate.store.audit import append
 from qagate.store.engine import Store
 from qagate.store.errors import StoreError, StoreUnavailable
 from qagate.store.rows import text
@@ -55,7 +55,7 @@ class Logins:
                 .where(account.c.id == who.account_id)
                 .values(seen_at=now, wrong_passwords=0, locked_until=None)
             )
-            connection.execute(entry(now, who.name, "log in", None, {"by": who.source}))
+            append(connection, now, who.name, "log in", None, {"by": who.source})
 
     def who(
         self, token_sha256: str, *, idle_s: float, longest_s: float, touch: bool = True
@@ -89,7 +89,7 @@ class Logins:
             )
             if name is not None:
                 connection.execute(sa.delete(login).where(login.c.token_sha256 == token_sha256))
-                connection.execute(entry(self._store.now(), name, "log out", None, {}))
+                append(connection, self._store.now(), name, "log out", None, {})
 
     def add_token(
         self, who: Account, name: str, token_sha256: str, *, actor: str, expires_at: datetime | None
@@ -103,7 +103,7 @@ class Logins:
         with self._store.write() as connection:
             connection.execute(sa.insert(api_token).values(values))
             details = {"user": who.name, "token": text(name)}
-            connection.execute(entry(now, actor, "add token", None, details))
+            append(connection, now, actor, "add token", None, details)
 
     def tokens(self, account_id: int) -> tuple[Token, ...]:
         """The tokens of an account, the newest first."""
@@ -127,7 +127,7 @@ class Logins:
             name = connection.scalar(sa.delete(api_token).where(*mine).returning(api_token.c.name))
             if name is None:
                 raise StoreError("that token is gone already")
-            connection.execute(entry(self._store.now(), actor, "revoke token", None, {"token": name}))
+            append(connection, self._store.now(), actor, "revoke token", None, {"token": name})
 
     def whose_token(self, token_sha256: str) -> Account | None:
         """Whose token it is; None when it is unknown or expired, or its account was switched off."""

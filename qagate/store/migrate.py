@@ -46,6 +46,11 @@ def head_revision() -> str:
     return head
 
 
+def known_revision(revision: str) -> bool:
+    """Tell whether this qagate knows a schema revision, and can upgrade it."""
+    return revision in _revisions()
+
+
 def check_revision(url: str) -> None:
     """Raise StoreError with the mend unless the database has the schema this qagate needs."""
     present, head = current_revision(url), head_revision()
@@ -57,12 +62,15 @@ def check_revision(url: str) -> None:
 
 
 def _must_be_known(revision: str | None) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if revision is not None and revision not in known:
+    if revision is not None and revision not in _revisions():
         raise StoreError(
             f"the database has schema {revision}, which this qagate does not know: a newer qagate made it; "
             "install that one, or restore the backup taken before its upgrade"
         )
+
+
+def _revisions() -> set[str]:
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 
 def _config() -> Config:

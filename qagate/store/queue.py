@@ -16,6 +16,7 @@ from qagate.store import intake
 from qagate.store.baselines import BaselineChange, apply
 from qagate.store.codec import dumps
 from qagate.store.engine import Store
+from qagate.store.errors import StoreError
 from qagate.store.observations import observe
 from qagate.store.outbox import OutboxItem, deliver_if_done, insert_items
 from qagate.store.rows import instances_of, judged, series_of, text
@@ -158,7 +159,8 @@ class Queue:
             row: Row[Any] | None = connection.execute(claimed).one_or_none()
             if row is None:
                 return None
-            claim = series_of(row, instances_of(connection, row.id, row.series_instance_uid))
+            there = instances_of(connection, row.id, row.series_instance_uid, after=row.purged_revision or 0)
+            claim = series_of(row, there)
             decided = select(result.c.revision).where(result.c.series_id == row.id)
             former = connection.scalars(decided.order_by(result.c.revision))
             return replace(claim, decided_revisions=tuple(former))
@@ -258,11 +260,20 @@ class Queue:
         """Let series be scored again; return how many.
 
         A FAILED one keeps its revision. A decided one gets the next, whose report supersedes the last.
+        Raises StoreError when retention deleted the images of one.
         """
         named = series.c.series_instance_uid.in_(series_instance_uids)
         fresh = {"attempts": 0, "not_before": self._store.now(), "last_error": None}
         count = 0
         with self._store.write() as connection:
+            purged = select(series.c.series_instance_uid).where(
+                named, series.c.purged_revision == series.c.revision
+            )
+            for uid in connection.scalars(purged):
+                raise StoreError(
+                    f"the images of series {uid} were purged: let the archive send them again, and they are "
+                    "scored as a new revision"
+                )
             again = move(State.FAILED, State.COMPLETE).where(true() if failed else named)
             count += connection.execute(again.values(**fresh)).rowcount
             for state in (State.DECIDED, State.DELIVERED):

@@ -66,14 +66,24 @@ def series_of(row: Row[Any], instances: tuple[Instance, ...] = ()) -> Series:
         instances=instances,
         lease_token=row.lease_token,
         modalities=tuple(filter(None, row.modalities.split(","))),
+        purged=row.purged_revision is not None,
     )
 
 
 def instances_of(
-    connection: Connection, series_id: int, series_instance_uid: str, revision: int | None = None
+    connection: Connection,
+    series_id: int,
+    series_instance_uid: str,
+    revision: int | None = None,
+    *,
+    after: int = 0,
 ) -> tuple[Instance, ...]:
-    """Return the instances of a series in order of receipt; with `revision`, only those it brought."""
+    """Return the instances of a series in order of receipt.
+
+    revision: only those it brought. after: only those that later revisions brought.
+    """
     query = select(instance).where(instance.c.series_id == series_id).order_by(instance.c.id)
+    query = query.where(instance.c.revision > after)
     if revision is not None:
         query = query.where(instance.c.revision == revision)
     return tuple(

@@ -30,17 +30,28 @@ from qagate.store.schema_models import (
     observation,
     shadow_result,
 )
-from qagate.store.schema_people import account, acknowledged, api_token, audit, label, login, service_event
+from qagate.store.schema_people import (
+    account,
+    acknowledged,
+    api_token,
+    audit,
+    audit_export,
+    label,
+    login,
+    service_event,
+)
 
 __all__ = [
     "DELIVERY_STATES",
     "KINDS",
     "UNFINISHED",
+    "UNPURGED",
     "UNSENT",
     "account",
     "acknowledged",
     "api_token",
     "audit",
+    "audit_export",
     "baseline",
     "baseline_accept",
     "calibration",
@@ -53,6 +64,7 @@ __all__ = [
     "model_role",
     "observation",
     "outbox",
+    "reconciliation",
     "refused",
     "result",
     "series",
@@ -64,6 +76,7 @@ DELIVERY_STATES = ("PENDING", "SENDING", "SENT", "DEAD")
 KINDS = ("SR", "KOS", "FORWARD", "ALERT")
 UNFINISHED = text("state NOT IN ('DECIDED', 'DELIVERED')")  # word for word in index and query, for SQLite
 UNSENT = text("state <> 'SENT'")
+UNPURGED = text("(purged_revision IS NULL OR purged_revision < revision)")
 
 series = Table(
     "series",
@@ -105,6 +118,9 @@ series = Table(
     Column("quality", Float),
     Column("judged_revision", Integer),  # less than `revision`: the verdict is provisional
     Column("region", Text, nullable=False, server_default=""),  # of the prompt
+    # retention
+    Column("purged_revision", Integer),  # images that came for it or before are deleted, or are about to be
+    Column("purged_at", UtcDateTime),  # when their files were gone
     CheckConstraint(one_of("state", tuple(state.value for state in State)), name="state"),
     Index("ix_series_state_not_before_id", "state", "not_before", "id"),
     Index(
@@ -113,6 +129,7 @@ series = Table(
         *("station_name", "modality", "region", "protocol_name"),
     ),
     Index("ix_series_station_last_received_at_id", "station_name", "last_received_at", "id"),
+    Index("ix_series_purgeable", "state", "last_received_at", **only(UNPURGED)),
     # "What needs a person?" is asked all the time, and few of many rows are the answer.
     Index("ix_series_unfinished", "state", "closed_at", **only(UNFINISHED)),
     Index("ix_series_modality", "modality"),
@@ -208,4 +225,19 @@ refused = Table(
     Column("calling_ae_title", Text, nullable=False),
     Column("address", Text, nullable=False),
     Column("refused_at", UtcDateTime, nullable=False),
+)
+
+# Received = decided = delivered? One row a day (UTC) that was looked at.
+reconciliation = Table(
+    "reconciliation",
+    metadata,
+    Column("day", Text, primary_key=True),  # 2026-03-01
+    Column("instances", Integer, nullable=False),  # of the series below
+    Column("received", Integer, nullable=False),  # series whose last instance came that day
+    Column("decided", Integer, nullable=False),
+    Column("delivered", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),  # given up, visible as FAILED
+    Column("differences", Text, nullable=False),  # JSON list of sentences
+    Column("reconciled_at", UtcDateTime, nullable=False),
+    Column("alerted_at", UtcDateTime),  # NULL: nobody was told, or nothing is to be told
 )

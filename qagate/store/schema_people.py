@@ -115,7 +115,7 @@ api_token = Table(
     Index("ix_api_token_account_id", "account_id"),
 )
 
-# Rows are only ever added: who did what, when.
+# Rows are only ever added, triggers of the database see to it: who did what, when.
 audit = Table(
     "audit",
     metadata,
@@ -125,7 +125,20 @@ audit = Table(
     Column("act", Text, nullable=False),
     Column("series_instance_uid", Text),  # no key: the trail outlives the series
     Column("details", Text, nullable=False),  # JSON
+    Column(
+        "before_sha256", Text, nullable=False, unique=True
+    ),  # of the row before; unique: no two follow one
+    Column("sha256", Text, nullable=False),  # of this row
     Index("ix_audit_actor_id", "actor", "id"),
     Index("ix_audit_act_id", "act", "id"),
     Index("ix_audit_series_instance_uid_id", "series_instance_uid", "id"),
+)
+
+# How far the trail was sent to which syslog server.
+audit_export = Table(
+    "audit_export",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("last_id", BIG, nullable=False),
+    Column("exported_at", UtcDateTime, nullable=False),
 )

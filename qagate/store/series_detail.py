@@ -65,6 +65,7 @@ class SeriesDetail:
     first_received_at: datetime
     closed_because: str | None
     attempts: int
+    purged_at: datetime | None = None  #: when retention had deleted the images; None: it did not
     results: tuple[Result, ...] = ()  #: by revision
     sendings: tuple[Sending, ...] = ()
     repeats: tuple[DeskSeries, ...] = ()  #: the study's series of the same protocol, oldest first; itself too
@@ -106,6 +107,7 @@ class SeriesDetails:
                 first_received_at=row.first_received_at,
                 closed_because=row.closed_because,
                 attempts=row.attempts,
+                purged_at=row.purged_at,
                 results=_results(connection, row.id),
                 sendings=_sendings(connection, row.id),
                 repeats=tuple(others.values()),

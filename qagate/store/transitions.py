@@ -41,7 +41,8 @@ DELIVERY: Mapping[DeliveryState, frozenset[DeliveryState]] = MappingProxyType(
         # To SENT from PENDING and DEAD: the acknowledgement came after the lease had run out.
         DeliveryState.PENDING: frozenset({DeliveryState.SENDING, DeliveryState.SENT}),
         DeliveryState.SENDING: frozenset({DeliveryState.PENDING, DeliveryState.SENT, DeliveryState.DEAD}),
-        DeliveryState.SENT: frozenset(),
+        # The archive was asked, and has not got it.
+        DeliveryState.SENT: frozenset({DeliveryState.PENDING}),
         DeliveryState.DEAD: frozenset({DeliveryState.PENDING, DeliveryState.SENT}),
     }
 )

@@ -38,6 +38,7 @@ class SeriesRow:
     alerted_at: datetime | None = None
     undelivered: int = 0
     last_error: str | None = None
+    purged_at: datetime | None = None  #: when retention had deleted the images; None: it did not
 
     @property
     def seconds_to_decision(self) -> float | None:
@@ -161,6 +162,14 @@ class Views:
             )
         return [tail] if tail in found else found
 
+    def resolved(self, uid: str) -> str:
+        """The UID of a series named by it or by its end, as `status` shows it. Raises ValueError."""
+        found = self.ending_with(uid.lstrip("…."))
+        if len(found) != 1:
+            many = "is not known" if not found else f"fits {len(found)} series; give more of it"
+            raise ValueError(f"series {uid} {many}; `qagate status` lists the newest")
+        return found[0]
+
     def qualities(self, weights_sha256: str) -> dict[tuple[str, int], float]:
         """(series, revision) -> quality of every one a model assessed, as champion or as challenger."""
         found: dict[tuple[str, int], float] = {}
@@ -260,4 +269,5 @@ def _series_row(row: sa.Row[Any], deliveries: list[sa.Row[Any]]) -> SeriesRow:
         alerted_at=alerts[0] if alerts else None,
         undelivered=len(unsent),
         last_error=row.last_error or (errors[0] if errors else None),
+        purged_at=row.purged_at,
     )

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 
 from qagate.label import Label, number
 from qagate.store.labels import Labels
+from qagate.store.retention import EXPORT_ACT, Retention
 from qagate.web.routing import Here, Router, Visitor
 from qagate.web.security import Role
 from qagate.web.sheets import csv_answer
@@ -23,7 +24,7 @@ COLUMNS = (
 @router.get("/label/labels.csv", rule=Role.PHYSICIST)
 def labels(site: Here, visitor: Visitor) -> Response:
     """Every answer of every rater, in the order they were given."""
-    site.audit(visitor, act="export labels")
+    site.audit(visitor, act=EXPORT_ACT, up_to=Retention(site.store).last_label())
     name = f"qagate-labels-{site.clock.local(datetime.now(UTC)):%Y-%m-%d}.csv"
     return csv_answer(name, COLUMNS, (_cells(stored.label) for stored in Labels(site.store).all()))
 

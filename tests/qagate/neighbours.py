@@ -47,6 +47,7 @@ class OrthancServer:
             "DicomAet": "ORTHANC", "DicomPort": self.port, "HttpPort": self.http,
             "HttpBindAddresses": ["127.0.0.1"], "AuthenticationEnabled": False, "Plugins": [],
             "DicomCheckCalledAet": False, "DicomAlwaysAllowStore": True, "DicomAlwaysAllowEcho": True,
+            "DicomAlwaysAllowFind": True,
         }  # fmt: skip
         (folder / "orthanc.json").write_text(json.dumps(settings))
 
@@ -79,6 +80,11 @@ class OrthancServer:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", data, timeout=30) as answer:
             read = answer.read()
         return read if path.endswith("/file") else json.loads(read)
+
+    def delete(self, path: str) -> None:
+        """A REST DELETE."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", method="DELETE")
+        urllib.request.urlopen(request, timeout=30).close()
 
     def file(self, sop_instance_uid: str) -> bytes | None:
         """The stored Part 10 file; None when the archive has none of this UID."""

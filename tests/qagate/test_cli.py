@@ -16,7 +16,8 @@ from qagate import __version__
 from qagate.cli import main
 
 OWN = (
-    *("baselines", "check", "echo", "init", "migrate", "models", "receiver", "requeue", "score", "send"),
+    *("audit", "backup", "baselines", "check", "echo", "fsck", "init", "migrate", "models", "receiver"),
+    *("reconcile", "replay", "requeue", "restore", "score", "send"),
     *("serve", "services", "status", "worker"),
 )
 PARTS_OF_PROMPT = {"dimension", "modality", "region", "type", "evidence"}

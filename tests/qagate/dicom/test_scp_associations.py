@@ -200,3 +200,21 @@ def test_the_shared_series_arrive_byte_for_byte(gate: Any, shared_series: list[P
         assert {r.instance.sha256 for r in gate.received} >= {hash_data_set(path)[0] for path in files}
     assert gate.wait(lambda: len(gate.released) == len(shared_series))
     assert sorted(gate.spool.paths()) == sorted(r.instance.path for r in gate.received)
+
+
+def test_a_full_disk_refuses_new_associations_until_there_is_space(
+    make_gate: MakeGate, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, free = make_gate(min_free_bytes=1 << 20), [1 << 30]
+    monkeypatch.setattr(gate.spool, "free_bytes", lambda: free[0])
+    with association(gate) as link:
+        free[0] = (1 << 20) - 1
+        with association(gate) as late:
+            assert late.is_rejected
+            answer = late.acceptor.primitive
+            assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 1)
+        assert link.send_c_store(make_file()).Status == 0xA700
+        free[0] = 1 << 30
+        assert link.send_c_store(make_file()).Status == 0x0000
+    with association(gate) as again:
+        assert again.is_established
