@@ -82,6 +82,8 @@ def receive(settings: Settings, stop: threading.Event) -> None:
             on_released=indexer.released,
             on_refused=lambda refusal: indexer.call(lambda: _refused(queue, refusal)),
             max_associations=of.max_associations,
+            max_connections=of.max_connections,
+            tls=parts.receiver_tls(settings),
             max_pdu_bytes=of.max_pdu_bytes,
             acse_timeout_s=of.acse_timeout_s,
             dimse_timeout_s=of.dimse_timeout_s,

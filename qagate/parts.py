@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from qagate import __version__
 from qagate.alerts import Alerter
 from qagate.assessment import Verdict
-from qagate.config import ArchiveSettings, Settings
+from qagate.config import Settings
+from qagate.config_network import ArchiveSettings
 from qagate.dicom import scu
 from qagate.dicom.access import Access, AccessRule
 from qagate.dicom.report import ReportIdentity, derive_uid
 from qagate.dicom.spool import Spool
+from qagate.dicom.tls import Credentials, Tls
 from qagate.gate.assembly import CompletionRules
 from qagate.gate.policy import Policy, PolicyRule
 from qagate.reporting import Destination, Reporter
@@ -74,7 +76,26 @@ def archive(settings: Settings, of: ArchiveSettings) -> scu.Archive:
         port=of.port,
         calling_ae_title=of.calling_ae_title or settings.receiver.ae_title,
         timeout_s=of.timeout_s,
+        tls=_archive_tls(settings, of) if of.tls else None,
     )
+
+
+def _archive_tls(settings: Settings, of: ArchiveSettings) -> Tls:
+    own = of if of.tls_certificate else settings.receiver
+    return Tls(
+        Credentials(certificate=own.tls_certificate, key=own.tls_key, issuers=of.tls_issuers),
+        server=False,
+        check_host=of.tls_check_host,
+    )
+
+
+def receiver_tls(settings: Settings) -> Tls | None:
+    """TLS of the receiver; None: plain text."""
+    of = settings.receiver
+    if of.tls_certificate is None:
+        return None
+    credentials = Credentials(certificate=of.tls_certificate, key=of.tls_key, issuers=of.tls_issuers)
+    return Tls(credentials, server=True)
 
 
 def alerter(settings: Settings) -> Alerter:

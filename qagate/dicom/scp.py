@@ -26,6 +26,7 @@ from qagate.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from qagate.dicom.server import Server, hang_up
 from qagate.dicom.spool import Spool
 from qagate.dicom.storing import SOP_CLASS_NOT_SUPPORTED, Refusal, Storing
+from qagate.dicom.tls import Tls
 from qagate.series import Received
 
 __all__ = ["Refusal", "StorageSCP"]
@@ -79,8 +80,10 @@ class StorageSCP:
         network_timeout_s: float = 120,
         min_free_bytes: int = 2 << 30,
         private_transfer_syntaxes: frozenset[str] = frozenset(),
+        tls: Tls | None = None,
+        max_connections: int = 256,
     ) -> None:
-        """Keep the settings; nothing listens before `start`. Port 0 takes a free one."""
+        """Keep the settings; nothing listens before `start`. Port 0 takes a free one. No tls: plain text."""
         network.configure()
         self._host, self._port = host, port
         self._spool, self._access = spool, access
@@ -93,7 +96,8 @@ class StorageSCP:
             on_conflict=on_conflict,
             on_refused=on_refused,
         )
-        self._max_associations = max_associations
+        self._max_associations, self._max_connections = max_associations, max_connections
+        self._tls = tls
         self._min_free_bytes = min_free_bytes
         self._private_transfer_syntaxes = private_transfer_syntaxes
         self._lock = threading.Lock()
@@ -123,14 +127,19 @@ class StorageSCP:
             return self._established()
 
     def start(self) -> None:
-        """Listen. Raises OSError when the address is taken or not this machine's."""
+        """Listen. Raises OSError when the address is taken or not this machine's, TlsError."""
         handlers: list[evt.EventHandlerType] = [
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_SOP_COMMON, self._services),
             (evt.EVT_C_STORE, self._storing.handle),
             (evt.EVT_CONN_CLOSE, self._disconnected),
         ]
-        self._server = Server(self._ae, (self._host, self._port), handlers, self._opened, self._closed)
+        if self._tls is not None:
+            self._tls.context()  # a wrong certificate is told now, not to the first scanner
+        self._server = Server(
+            self._ae, (self._host, self._port), handlers, self._opened, self._closed,
+            tls=self._tls, max_connections=self._max_connections,
+        )  # fmt: skip
         self._thread = threading.Thread(target=self._server.serve_forever, name="storage-scp", daemon=True)
         self._thread.start()
         _log.info("listen", ae_title=self._ae.ae_title, host=self._host, port=self.port)

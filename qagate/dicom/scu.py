@@ -8,6 +8,7 @@ section 10.1). Pixels are never decoded.
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -34,6 +35,7 @@ from qagate.dicom.part10 import (
     Part10Error,
     read_file_meta,
 )
+from qagate.dicom.tls import Tls, TlsError, why_refused
 
 if TYPE_CHECKING:
     from pynetdicom.dimse_primitives import DimseServiceType
@@ -77,6 +79,7 @@ class Archive:
     calling_ae_title: str = "QAGATE"
     connect_timeout_s: float = 10.0
     timeout_s: float = 30.0  #: wait for each of its answers
+    tls: Tls | None = None  #: None: plain text
 
     def __str__(self) -> str:
         return f"{self.name} ({self.ae_title} at {self.host}:{self.port})"
@@ -270,8 +273,11 @@ def _associate(archive: Archive, contexts: list[PresentationContext]) -> Associa
             archive.port,
             contexts=contexts,
             ae_title=archive.ae_title,
+            tls_args=None if archive.tls is None else (archive.tls.context(), archive.host),
             evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)],
         )
+    except TlsError as error:
+        raise DeliveryError(f"{archive.name}: {error}", transient=False) from error
     except OSError as error:
         raise _unreachable(archive, error) from error
     if not association.is_established:
@@ -306,14 +312,30 @@ def _refused(archive: Archive, association: Association) -> DeliveryError:
         )
     # pynetdicom keeps no reason of a failed connection: ask the network once more.
     try:
-        socket.create_connection((archive.host, archive.port), archive.connect_timeout_s).close()
+        with socket.create_connection((archive.host, archive.port), archive.connect_timeout_s) as plain:
+            if archive.tls is not None:
+                archive.tls.context().wrap_socket(plain, server_hostname=archive.host).close()
+    except ssl.SSLError as error:
+        return _distrusted(archive, error)
     except OSError as error:
         return _unreachable(archive, error)
+    asks = "does it ask for another certificate?" if archive.tls else "is it a DICOM port, without TLS?"
     return DeliveryError(
         f"{archive} took the connection but did not answer the association request in"
-        f" {archive.timeout_s:g} s: is it a DICOM port, without TLS?",
+        f" {archive.timeout_s:g} s: {asks}",
         transient=True,
     )
+
+
+def _distrusted(archive: Archive, error: ssl.SSLError) -> DeliveryError:
+    mend = "is it a TLS port?"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        mend = {
+            10: "renew the archive's certificate",
+            62: "correct host, or set tls_check_host = false",
+            64: "correct host, or set tls_check_host = false",
+        }.get(error.verify_code, "name who signed its certificate in tls_issuers")
+    return DeliveryError(f"no TLS with {archive} ({why_refused(error)}): {mend}", transient=True)
 
 
 def _unreachable(archive: Archive, error: OSError) -> DeliveryError:
