@@ -154,18 +154,12 @@ def _distrusted(archive: Archive, error: ssl.SSLError) -> DeliveryError:
 def _unreachable(archive: Archive, error: OSError) -> DeliveryError:
     where, named = f"{archive.host}:{archive.port}", f"{archive.kind} {archive.name}"
     if isinstance(error, ConnectionRefusedError):
-        text = (
-            f"connection refused by {where}: is the {named} running, and on this port?"
-        )
+        text = f"connection refused by {where}: is the {named} running, and on this port?"
     elif isinstance(error, socket.gaierror):
-        text = (
-            f"the host name {archive.host} of {named} is unknown: correct host, or DNS"
-        )
+        text = f"the host name {archive.host} of {named} is unknown: correct host, or DNS"
     elif isinstance(error, TimeoutError):
         waited = f"{archive.connect_timeout_s:g} s"
         text = f"no answer from {where} in {waited}: is the {named} behind a firewall?"
     else:
-        text = (
-            f"no connection to {named} at {where}: {error.strerror or 'network error'}"
-        )
+        text = f"no connection to {named} at {where}: {error.strerror or 'network error'}"
     return DeliveryError(text, transient=True)

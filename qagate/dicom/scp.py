@@ -21,6 +21,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotia
 
 from qagate.dicom import network
 from qagate.dicom.access import Access, Rejection
+from qagate.dicom.commitment_scp import CommitmentSCP
 from qagate.dicom.incoming import StreamingProvider
 from qagate.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from qagate.dicom.server import Server, hang_up
@@ -47,7 +48,8 @@ def _ignore(_: object) -> None:
 
 
 class StorageSCP:
-    """Receives instances into a spool until it is stopped: C-ECHO, and C-STORE of every storage SOP class.
+    """Receives instances into a spool until it is stopped: C-ECHO, C-STORE of every storage SOP class, and
+    storage commitment where there is a `commitment`.
 
     Callbacks run in the threads of the associations, several at a time:
 
@@ -82,6 +84,7 @@ class StorageSCP:
         private_transfer_syntaxes: frozenset[str] = frozenset(),
         tls: Tls | None = None,
         max_connections: int = 256,
+        commitment: CommitmentSCP | None = None,
     ) -> None:
         """Keep the settings; nothing listens before `start`. Port 0 takes a free one. No tls: plain text."""
         network.configure()
@@ -97,7 +100,7 @@ class StorageSCP:
             on_refused=on_refused,
         )
         self._max_associations, self._max_connections = max_associations, max_connections
-        self._tls = tls
+        self._tls, self._commitment = tls, commitment
         self._min_free_bytes = min_free_bytes
         self._private_transfer_syntaxes = private_transfer_syntaxes
         self._lock = threading.Lock()
@@ -133,6 +136,7 @@ class StorageSCP:
             (evt.EVT_SOP_COMMON, self._services),
             (evt.EVT_C_STORE, self._storing.handle),
             (evt.EVT_CONN_CLOSE, self._disconnected),
+            *(self._commitment.handlers if self._commitment else ()),
         ]
         if self._tls is not None:
             self._tls.context()  # a wrong certificate is told now, not to the first scanner
@@ -194,6 +198,8 @@ class StorageSCP:
 
     def _closed(self, association: Association) -> None:
         cast(StreamingProvider, association.dimse).close()
+        if self._commitment is not None:
+            self._commitment.closed(association)
         with self._lock:
             link = self._links[association]
             self._feeding.subtract(link.series)
@@ -231,7 +237,9 @@ class StorageSCP:
             association.kill()
             return
         contexts, refused = network.acceptable_contexts(
-            request.presentation_context_definition_list, self._private_transfer_syntaxes
+            request.presentation_context_definition_list,
+            self._private_transfer_syntaxes,
+            self._commitment.contexts(calling, address) if self._commitment else (),
         )
         association.acceptor.supported_contexts = contexts
         taken = {str(context.abstract_syntax) for context in contexts}
