@@ -16,18 +16,39 @@ AETitle = Annotated[
 _TLS_FILES = ("tls_certificate", "tls_key", "tls_issuers")
 
 
+def _networks(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    for address in addresses:
+        ipaddress.ip_network(address, strict=False)
+    return addresses
+
+
 class Peer(Section):
     """A system that may send to the gate."""
 
     ae_title: str = Field(description="calling AE title; `*` for any")
     addresses: tuple[str, ...] = Field((), description="addresses or networks it may call from; empty: any")
+    commitment: Literal["off", "archive", "spool"] = Field(
+        "archive",
+        description="when the gate tells it that its images are safe: never; when every archive that takes "
+        "images holds them, in `forward` mode only; as soon as the spool does",
+    )
+    report_host: str | None = Field(
+        None, description="where commitment reports go; unset: only on associations that it opens itself"
+    )
+    report_port: Port = Field(104, description="its TCP port for them")
+    report_tls: bool = Field(False, description="talk TLS there, with the receiver's certificate and issuers")
+    report_tls_check_host: bool = Field(True, description="its certificate must name `report_host`")
 
     @field_validator("addresses")
     @classmethod
     def _networks(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        for address in addresses:
-            ipaddress.ip_network(address, strict=False)
-        return addresses
+        return _networks(addresses)
+
+    @model_validator(mode="after")
+    def _named(self) -> Peer:
+        if self.report_host is not None and self.ae_title == "*":
+            raise ValueError("report_host belongs to one system: name its ae_title")
+        return self
 
 
 class ReceiverSettings(Section):
@@ -51,6 +72,9 @@ class ReceiverSettings(Section):
     tls_key: Path | None = Field(None, description="the certificate's key in PEM, without a password")
     tls_issuers: Path | None = Field(
         None, description="who signs the senders' certificates, in PEM; set: each sender must show one"
+    )
+    commitment_wait_s: Seconds = Field(
+        86_400, description="a sender that asked is told no when its images are not safe after this time"
     )
     min_free_mb: int = Field(2048, ge=0, description="C-STORE is refused (0xA700) below this free space")
 
@@ -83,6 +107,18 @@ class ArchiveSettings(Section):
         "comprehensive3d", description="SR storage class; `enhanced` for old archives"
     )
     timeout_s: Seconds = Field(30.0, description="wait for each of the archive's answers")
+    delivered: Literal["stored", "committed"] = Field(
+        "stored", description="an object counts as sent when it is stored there, or when it is committed to"
+    )
+    commitment_wait_s: Seconds = Field(
+        3600, description="the archive is asked again when it has not reported after this time"
+    )
+    commitment_linger_s: float = Field(
+        1.0, ge=0, description="stay on the association for its report this long"
+    )
+    report_addresses: tuple[str, ...] = Field(
+        (), description="addresses or networks its reports come from; empty: `host` if that is an address"
+    )
     tls: bool = Field(False, description="talk TLS to it")
     tls_certificate: Path | None = Field(
         None, description="certificate shown to it, in PEM; default: the receiver's"
@@ -92,6 +128,11 @@ class ArchiveSettings(Section):
         None, description="who signed its certificate, in PEM; default: whom this machine trusts"
     )
     tls_check_host: bool = Field(True, description="its certificate must name `host`")
+
+    @field_validator("report_addresses")
+    @classmethod
+    def _networks(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        return _networks(addresses)
 
     @model_validator(mode="after")
     def _whole(self) -> ArchiveSettings:
