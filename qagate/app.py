@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING
 import structlog
 from pydicom import dcmread
 
-from qagate import parts, services, supervisor, telemetry
+from qagate import parts, parts_commitment, services, supervisor, telemetry
+from qagate.committing import keeper
 from qagate.config import Settings
 from qagate.dicom import scu
+from qagate.dicom.commitment_scp import CommitmentSCP
 from qagate.dicom.report import sr_text
 from qagate.dicom.scp import Refusal, StorageSCP
 from qagate.dicom.spool import Spool
 from qagate.files import find, group
 from qagate.receiver import Indexer
+from qagate.store.asked import Asked
+from qagate.store.commitments import Commitments
 from qagate.store.engine import Store, open_store
 from qagate.store.migrate import check_revision, current_revision
 from qagate.store.migrate import migrate as migrate_store
@@ -70,29 +74,38 @@ def receive(settings: Settings, stop: threading.Event) -> None:
     with open_store(settings.store_url) as store:
         queue = Queue(store)
         indexer = Indexer(queue)
-        of = settings.receiver
+        of, access = settings.receiver, parts.access(settings)
+        commitment = CommitmentSCP(
+            access=access,
+            on_request=keeper(Commitments(store), indexer),
+            on_report=parts_commitment.settle(settings, Asked(store)),
+        )
         scp = StorageSCP(
             ae_title=of.ae_title,
             host=of.host,
             port=of.port,
             spool=spool,
-            access=parts.access(settings),
+            access=access,
+            commitment=commitment,
             on_received=indexer.received,
             on_conflict=indexer.received,
             on_released=indexer.released,
             on_refused=lambda refusal: indexer.call(lambda: _refused(queue, refusal)),
             max_associations=of.max_associations,
+            max_connections=of.max_connections,
+            tls=parts.receiver_tls(settings),
             max_pdu_bytes=of.max_pdu_bytes,
             acse_timeout_s=of.acse_timeout_s,
             dimse_timeout_s=of.dimse_timeout_s,
             network_timeout_s=of.network_timeout_s,
             min_free_bytes=of.min_free_mb << 20,
         )
+        reporter = parts_commitment.reporter(settings, store, spool, commitment)
         _recover(spool, queue)
         indexer.start()
         scp.start()
         try:
-            stop.wait()
+            reporter.run(stop)
         finally:
             scp.stop()
             indexer.stop()

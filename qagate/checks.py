@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,11 +14,14 @@ from qagate import parts
 from qagate.config import Settings
 from qagate.dicom import scu
 from qagate.dicom.spool import Spool
+from qagate.dicom.tls import TlsError, expires_at
 from qagate.store.accounts import Accounts
 from qagate.store.engine import open_store
 from qagate.store.errors import StoreError
 from qagate.store.migrate import check_revision, current_revision, head_revision
 from qagate.store.roles import Roles, Standing
+
+EXPIRY_DAYS = 30  #: a certificate that ends sooner is a failure: renewing one takes a hospital weeks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +38,8 @@ def run(settings: Settings) -> Iterator[CheckResult]:
     yield CheckResult(name="settings", ok=True, message=f"mode {settings.mode}, data in {settings.data_dir}")
     yield _look("spool", lambda: _spool(settings))
     yield _look("database", lambda: _database(settings))
+    if settings.receiver.tls_certificate:
+        yield _look("receiver TLS", lambda: _receiver_tls(settings))
     roles = _roles(settings)
     yield _look("model", lambda: _model(settings, roles.champion.name if roles else None))
     if roles and roles.challenger:
@@ -81,6 +87,24 @@ def _database(settings: Settings) -> str:
         return f"empty; `serve` creates schema {head_revision()}"
     check_revision(settings.store_url)
     return f"schema {head_revision()}"
+
+
+def _receiver_tls(settings: Settings) -> str:
+    of, tls = settings.receiver, parts.receiver_tls(settings)
+    assert tls is not None and of.tls_certificate is not None
+    tls.context()
+    asks = "asks senders for theirs" if of.tls_issuers else "asks senders for none"
+    return f"{lasts(of.tls_certificate)}, {asks}"
+
+
+def lasts(certificate: Path) -> str:
+    """How long a certificate lasts. Raises TlsError when it ends within EXPIRY_DAYS."""
+    ends = expires_at(certificate)
+    days = (ends - datetime.now(UTC)).days
+    if days < EXPIRY_DAYS:
+        when = f"ended on {ends:%Y-%m-%d}" if days < 0 else f"ends on {ends:%Y-%m-%d}, in {days} days"
+        raise TlsError(f"{certificate} {when}: put a renewed one in its place, no restart is needed")
+    return f"{certificate.name} lasts until {ends:%Y-%m-%d}"
 
 
 def _model(settings: Settings, name: str | None) -> str:

@@ -15,16 +15,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from qagate.config_care import AuditSettings, ReconcileSettings, RetentionSettings
 from qagate.config_gate import (
     AlertSettings,
-    ArchiveSettings,
     AssemblySettings,
     BaselineSettings,
     DeliverySettings,
-    Peer,
     PolicyRuleSettings,
     PromotionSettings,
-    ReceiverSettings,
     WorkerSettings,
 )
+from qagate.config_network import ArchiveSettings, Peer, ReceiverSettings
 from qagate.config_web import WebSettings
 
 __all__ = [
@@ -164,8 +162,14 @@ def load(path: Path | None) -> Settings:
     except ValidationError as error:
         raise ConfigError(_explain(error, path)) from None
     base = path.resolve().parent if path is not None else Path.cwd()
-    web = settings.web.relative_to(base)
-    return settings.model_copy(update={"data_dir": (base / settings.data_dir).resolve(), "web": web})
+    return settings.model_copy(
+        update={
+            "data_dir": (base / settings.data_dir).resolve(),
+            "web": settings.web.relative_to(base),
+            "receiver": settings.receiver.relative_to(base),
+            "archive": tuple(archive.relative_to(base) for archive in settings.archive),
+        }
+    )
 
 
 def _explain(error: ValidationError, path: Path | None) -> str:

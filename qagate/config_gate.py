@@ -1,46 +1,12 @@
-"""The settings of the gate itself: who sends, when a series is complete, how it is scored, what is sent."""
+"""The settings of the gate itself: when a series is complete, how it is scored, what is sent."""
 
 from __future__ import annotations
 
-import ipaddress
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from qagate.config_section import Port, Quality, Seconds, Section
-
-AETitle = Annotated[
-    str, Field(min_length=1, max_length=16, pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$")
-]
-
-
-class Peer(Section):
-    """A system that may send to the gate."""
-
-    ae_title: str = Field(description="calling AE title; `*` for any")
-    addresses: tuple[str, ...] = Field((), description="addresses or networks it may call from; empty: any")
-
-    @field_validator("addresses")
-    @classmethod
-    def _networks(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        for address in addresses:
-            ipaddress.ip_network(address, strict=False)
-        return addresses
-
-
-class ReceiverSettings(Section):
-    """The C-STORE receiver."""
-
-    ae_title: AETitle = Field("QAGATE", description="the gate's own AE title")
-    any_called_ae_title: bool = Field(False, description="accept associations that call another AE title")
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for every network")
-    port: Port = Field(11112, description="TCP port to listen on")
-    max_associations: int = Field(32, ge=1, description="associations open at one time")
-    max_pdu_bytes: int = Field(131_072, ge=4096, description="largest PDU the gate accepts")
-    acse_timeout_s: Seconds = Field(30, description="wait for an association request or release")
-    dimse_timeout_s: Seconds = Field(60, description="wait for the next message part")
-    network_timeout_s: Seconds = Field(120, description="an idle association is aborted after this time")
-    min_free_mb: int = Field(2048, ge=0, description="C-STORE is refused (0xA700) below this free space")
+from qagate.config_section import Quality, Seconds, Section
 
 
 class AssemblySettings(Section):
@@ -85,24 +51,6 @@ class DeliverySettings(Section):
     max_attempts: int = Field(50, ge=1, description="tries before a delivery becomes a dead letter")
     lease_s: Seconds = Field(300.0, description="a delivery that is silent for this long is tried again")
     poll_s: Seconds = Field(0.05, description="how often the outbox is looked at")
-
-
-class ArchiveSettings(Section):
-    """An archive (PACS) that gets the results, and in `forward` mode the images."""
-
-    name: str = Field(min_length=1, max_length=64, description="name used in status and logs")
-    ae_title: AETitle = Field(description="the archive's AE title")
-    host: str = Field(description="its host name or address")
-    port: Port = Field(104, description="its TCP port")
-    calling_ae_title: AETitle | None = Field(
-        None, description="AE title the gate calls with; default: its own"
-    )
-    results: bool = Field(True, description="send the SR and the KOS")
-    images: bool = Field(True, description="send the images in `forward` mode")
-    sr: Literal["comprehensive3d", "enhanced"] = Field(
-        "comprehensive3d", description="SR storage class; `enhanced` for old archives"
-    )
-    timeout_s: Seconds = Field(30.0, description="wait for each of the archive's answers")
 
 
 class AlertSettings(Section):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from qagate.config import ArchiveSettings, Peer, PolicyRuleSettings, Settings
+from qagate.config import PolicyRuleSettings, Settings
+from qagate.config_network import ArchiveSettings, Peer
 from qagate.config_section import Section
 
 
@@ -30,7 +31,8 @@ _LISTS: dict[str, type[Section]] = {"peer": Peer, "archive": ArchiveSettings, "r
 _EXAMPLES: dict[str, object] = {
     "ae_title": "MYAE", "calling_ae_title": "QAGATE", "name": "my-name", "host": "127.0.0.1",
     "review_below": 0.5, "repeat_below": 0.3, "modality": "MR", "region": "head", "type": "t1",
-    "tls_certificate": "web.crt", "tls_key": "web.key",
+    "report_host": "ct1.example.org",
+    "tls_certificate": "own.crt", "tls_key": "own.key", "tls_issuers": "issuers.crt",
     "title": "{headline}: {subject}", "body": "{sentence} {reasons} {advice}",
     "station": "MR1*", "protocol": "*brain*", "review_below_baseline": 4, "repeat_below_baseline": 8,
 }  # fmt: skip

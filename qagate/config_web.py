@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from qagate.config_section import Port, Section
+from qagate.config_section import Port, Section, resolved
 
 RoleName = Literal["viewer", "radiographer", "physicist", "admin"]
 
@@ -131,10 +131,7 @@ class WebSettings(Section):
 
     def relative_to(self, folder: Path) -> WebSettings:
         """The same with its relative paths taken from a folder."""
-        paths = {"tls_certificate": self.tls_certificate, "tls_key": self.tls_key}
-        return self.model_copy(
-            update={key: path and (folder / path).resolve() for key, path in paths.items()}
-        )
+        return self.model_copy(update=resolved(self, ("tls_certificate", "tls_key"), folder))
 
 
 def _loopback(host: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -57,9 +58,16 @@ class ArchiveChannel:
 
     def send(self, kind: Kind, payload: str) -> None:
         """Send every file and check every answer."""
-        paths = [Path(payload)]
+        self.store(self.paths(kind, payload))
+
+    def paths(self, kind: Kind, payload: str) -> list[Path]:
+        """The files of a delivery."""
         if kind is Kind.FORWARD:
-            paths = [self.spool.absolute(path) for path in json.loads(payload)]
+            return [self.spool.absolute(path) for path in json.loads(payload)]
+        return [Path(payload)]
+
+    def store(self, paths: Sequence[Path]) -> None:
+        """Send files and check every answer."""
         delivered = 0
         try:
             for result in scu.store(self.archive, paths):
@@ -124,6 +132,13 @@ class Sender:
                 log.error("delivery_failed", destination=self._channel.destination, error=str(error))
                 stop.wait(_STORE_AWAY_S)
 
+    def _send(self, delivery: Delivery) -> None:
+        self._channel.send(delivery.kind, delivery.payload)
+
+    def _acknowledge(self, delivery: Delivery, about: Mapping[str, object]) -> None:
+        self._outbox.mark_sent(delivery)
+        log.info("delivered", **about)
+
     def _deliver(self, delivery: Delivery) -> None:
         about = {
             "destination": delivery.destination,
@@ -134,14 +149,13 @@ class Sender:
         }
         try:
             with kept(lambda: self._outbox.heartbeat(delivery, self._lease_s), self._lease_s):
-                self._channel.send(delivery.kind, delivery.payload)
+                self._send(delivery)
         except SendError as error:
             reason, transient = str(error), error.transient
         except Exception as error:  # loop edge: a lost file or a bug is one delivery's trouble
             reason, transient = f"{type(error).__name__}: {error}", True
         else:
-            self._outbox.mark_sent(delivery)
-            log.info("delivered", **about)
+            self._acknowledge(delivery, about)
             return
         mark = self._outbox.mark_retry(delivery, reason, self._policy) if transient else None
         retry = mark or self._outbox.mark_dead(delivery, reason)

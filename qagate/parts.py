@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import socket
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from qagate import __version__
 from qagate.alerts import Alerter
 from qagate.assessment import Verdict
 from qagate.audit_export import Exporter
-from qagate.config import ArchiveSettings, Settings
+from qagate.commitment import Basis
+from qagate.config import Settings
+from qagate.config_network import ArchiveSettings, Peer
 from qagate.dicom import scu
 from qagate.dicom.access import Access, AccessRule
 from qagate.dicom.report import ReportIdentity, derive_uid
 from qagate.dicom.spool import Spool
+from qagate.dicom.tls import Credentials, Tls
 from qagate.fsck import Fsck
 from qagate.gate.assembly import CompletionRules
 from qagate.gate.policy import Policy, PolicyRule
@@ -65,10 +69,47 @@ def scorer(settings: Settings, *, model: str | None = None, device: str | None =
 
 
 def access(settings: Settings) -> Access:
-    """Who may associate: the peers of the settings, or this machine alone."""
-    rules = [AccessRule(ae_title=peer.ae_title, addresses=peer.addresses) for peer in settings.peer]
-    called = None if settings.receiver.any_called_ae_title else frozenset({settings.receiver.ae_title})
-    return Access(tuple(rules) or (AccessRule(ae_title="*", addresses=_LOOPBACK),), called_ae_titles=called)
+    """Who may associate: the peers of the settings, or this machine alone; and archives, to report."""
+    rules = [
+        AccessRule(
+            ae_title=peer.ae_title,
+            addresses=peer.addresses,
+            commitment=_basis(settings, peer),
+        )
+        for peer in settings.peer or (Peer(ae_title="*", addresses=_LOOPBACK),)
+    ]
+    called = {settings.receiver.ae_title}
+    for of in settings.archive:
+        if of.delivered == "committed":
+            called.add(of.calling_ae_title or settings.receiver.ae_title)
+            rules.append(
+                AccessRule(ae_title=of.ae_title, addresses=_report_addresses(of), store=False, reports=True)
+            )
+    any_called = settings.receiver.any_called_ae_title
+    return Access(tuple(rules), called_ae_titles=None if any_called else frozenset(called))
+
+
+def _basis(settings: Settings, peer: Peer) -> Basis | None:
+    """What commitment to a peer rests on; none where only an archive could tell and none gets images."""
+    if peer.commitment == "archive":
+        return Basis.ARCHIVE if image_archives(settings) else None
+    return Basis.SPOOL if peer.commitment == "spool" else None
+
+
+def _report_addresses(of: ArchiveSettings) -> tuple[str, ...]:
+    if of.report_addresses:
+        return of.report_addresses
+    try:
+        return (str(ip_address(of.host)),)
+    except ValueError:  # a name: the transaction UID, which nobody can guess, must do
+        return ()
+
+
+def image_archives(settings: Settings) -> frozenset[str]:
+    """The names of the archives that the gate forwards images to."""
+    if settings.mode == "observe":
+        return frozenset()
+    return frozenset(of.name for of in settings.archive if of.images)
 
 
 def archive(settings: Settings, of: ArchiveSettings) -> scu.Archive:
@@ -80,7 +121,26 @@ def archive(settings: Settings, of: ArchiveSettings) -> scu.Archive:
         port=of.port,
         calling_ae_title=of.calling_ae_title or settings.receiver.ae_title,
         timeout_s=of.timeout_s,
+        tls=_archive_tls(settings, of) if of.tls else None,
     )
+
+
+def _archive_tls(settings: Settings, of: ArchiveSettings) -> Tls:
+    own = of if of.tls_certificate else settings.receiver
+    return Tls(
+        Credentials(certificate=own.tls_certificate, key=own.tls_key, issuers=of.tls_issuers),
+        server=False,
+        check_host=of.tls_check_host,
+    )
+
+
+def receiver_tls(settings: Settings) -> Tls | None:
+    """TLS of the receiver; None: plain text."""
+    of = settings.receiver
+    if of.tls_certificate is None:
+        return None
+    credentials = Credentials(certificate=of.tls_certificate, key=of.tls_key, issuers=of.tls_issuers)
+    return Tls(credentials, server=True)
 
 
 def alerter(settings: Settings) -> Alerter:
@@ -129,7 +189,7 @@ def reporter(settings: Settings, spool: Spool, alerts: Alerter) -> Reporter:
             Destination(
                 name=of.name,
                 results=of.results,
-                images=of.images and settings.mode == "forward",
+                images=of.name in image_archives(settings),
                 sr_class=of.sr,
             )
             for of in settings.archive

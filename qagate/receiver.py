@@ -62,6 +62,12 @@ class Indexer:
         """Take any other write that belongs in this order."""
         self._events.put(write)
 
+    def settled(self, limit_s: float) -> bool:
+        """Wait until all that was taken before is recorded; False when it is not within the limit."""
+        done = threading.Event()
+        self._events.put(done.set)
+        return done.wait(limit_s)
+
     def stop(self, timeout_s: float = 30.0) -> None:
         """Record what is left, then end."""
         self._events.put(None)

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from qagate import parts
+from qagate.asking import CommittedSender
 from qagate.config import Settings
-from qagate.delivery import AlertChannel, ArchiveChannel, Channel, Sender
+from qagate.delivery import AlertChannel, ArchiveChannel, Sender
 from qagate.dicom.spool import Spool
 from qagate.gate.assembly import Evidence, completed_because
 from qagate.reporting import Reporter
 from qagate.scheduler import Scheduler
+from qagate.store.asked import Asked
 from qagate.store.engine import Store, open_store, utc_now
 from qagate.store.outbox import Outbox
 from qagate.store.queue import Queue
@@ -42,16 +44,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
                 **_care(settings, store, spool),
             }
         )
-        senders = [
-            Sender(
-                outbox=outbox,
-                channel=channel,
-                policy=parts.retry_policy(settings),
-                lease_s=settings.delivery.lease_s,
-                poll_s=settings.delivery.poll_s,
-            )
-            for channel in _channels(settings, spool)
-        ]
+        senders = [*_senders(settings, spool, outbox, Asked(store))]
         threads = [threading.Thread(target=sender.run, args=(stop,), daemon=True) for sender in senders]
         scheduler.start()
         for thread in threads:
@@ -80,15 +73,31 @@ def _reap(settings: Settings, queue: Queue, outbox: Outbox, reporter: Reporter) 
         outbox.add(series.series_id, series.revision, reporter.images(series))
 
 
-def _channels(settings: Settings, spool: Spool) -> Iterator[Channel]:
+def _senders(settings: Settings, spool: Spool, outbox: Outbox, asked: Asked) -> Iterator[Sender]:
+    policy, lease_s = parts.retry_policy(settings), settings.delivery.lease_s
+    poll_s = settings.delivery.poll_s
     for of in settings.archive:
-        yield ArchiveChannel(archive=parts.archive(settings, of), spool=spool)
+        to = ArchiveChannel(archive=parts.archive(settings, of), spool=spool)
+        if of.delivered == "stored":
+            yield Sender(outbox=outbox, channel=to, policy=policy, lease_s=lease_s, poll_s=poll_s)
+            continue
+        yield CommittedSender(
+            outbox=outbox,
+            asked=asked,
+            channel=to,
+            policy=policy,
+            lease_s=lease_s,
+            poll_s=poll_s,
+            wait_s=of.commitment_wait_s,
+            linger_s=of.commitment_linger_s,
+        )
     alerters = [parts.alerter(settings)]
     if settings.alerts.physicist_urls:
         alerters.append(parts.physicist(settings))
     for alerts in alerters:
         for name in alerts.destinations:
-            yield AlertChannel(alerter=alerts, destination=name)
+            alert = AlertChannel(alerter=alerts, destination=name)
+            yield Sender(outbox=outbox, channel=alert, policy=policy, lease_s=lease_s, poll_s=poll_s)
 
 
 def _close_series(settings: Settings, queue: Queue) -> None:

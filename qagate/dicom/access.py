@@ -6,6 +6,8 @@ import ipaddress
 from dataclasses import dataclass
 from enum import Enum
 
+from qagate.commitment import Basis
+
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -25,7 +27,9 @@ class AccessRule:
 
     ae_title: str  #: its calling AE title; `*` for any
     addresses: tuple[str, ...] = ()  #: addresses or networks it may call from; empty for any
-    store: bool = True  #: False: C-ECHO only, a C-STORE is answered 0x0124
+    store: bool = True  #: False: a C-STORE is answered 0x0124
+    commitment: Basis | None = None  #: what the gate's word on its instances rests on; None: gives none
+    reports: bool = False  #: an archive that reports on what the gate asked it to commit to
 
 
 class Access:
@@ -55,6 +59,18 @@ class Access:
     def may_store(self, calling_ae_title: str, address: str) -> bool:
         """Tell whether a sender that may associate may also store."""
         return any(rule.store for rule in self._matching(calling_ae_title, address))
+
+    def commitment(self, calling_ae_title: str, address: str) -> Basis | None:
+        """What storage commitment to this sender rests on; None when it may not ask.
+
+        Of several rules that allow it the stricter one counts.
+        """
+        allowed = {rule.commitment for rule in self._matching(calling_ae_title, address)}
+        return next((basis for basis in (Basis.ARCHIVE, Basis.SPOOL) if basis in allowed), None)
+
+    def may_report(self, calling_ae_title: str, address: str) -> bool:
+        """Tell whether this is an archive whose commitment reports are taken."""
+        return any(rule.reports for rule in self._matching(calling_ae_title, address))
 
     def _matching(self, calling_ae_title: str, address: str) -> list[AccessRule]:
         titles = ("*", calling_ae_title.strip())

@@ -11,7 +11,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind as StudyRootFind,
 )
 
-from qagate.dicom.scu import Archive, DeliveryError, associate
+from qagate.dicom.outgoing import Archive, DeliveryError, associate
 
 _SUCCESS = 0x0000
 _PENDING = (0xFF00, 0xFF01)

@@ -1,5 +1,7 @@
 """Streams the data set of a C-STORE request to a temporary file of the spool while it arrives.
 
+Data sets of other requests, such as of storage commitment, stay in memory, up to a limit.
+
 pynetdicom collects a data set in a BytesIO. The one given to it here writes each fragment to disk and
 hashes it, so memory stays flat for objects of any size. It never raises: a full disk in the middle of a
 message is remembered, the rest is discarded, and the handler answers with a status.
@@ -8,12 +10,16 @@ message is remembered, the rest is discarded, and the handler answers with a sta
 from __future__ import annotations
 
 import hashlib
+import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
 
 from qagate.dicom.headers import is_uid
 from qagate.dicom.part10 import FileMeta
@@ -22,9 +28,12 @@ from qagate.dicom.spool import Spool
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
     from pynetdicom.association import Association
+    from pynetdicom.dimse_primitives import DimsePrimitiveType, DimseServiceType
     from pynetdicom.pdu_primitives import P_DATA
 
 NO_UID = "0.0"  #: stands for a SOP Instance UID that the request lacks; no data set matches it
+_C_STORE_RQ = 0x0001
+_MOST_IN_MEMORY = 8 << 20  #: bytes; a commitment request of 50,000 instances
 _CHECK_EVERY = 16 << 20  #: bytes between two looks at the free space
 
 
@@ -55,6 +64,8 @@ class Incoming(BytesIO):
         length = memoryview(data).nbytes
         if self.failure:
             return length
+        if self._message.command_set.CommandField != _C_STORE_RQ:
+            return self._keep(data, length)
         try:
             file = self._file or self._open()
             self._check_space(length)
@@ -65,6 +76,13 @@ class Incoming(BytesIO):
         self._digest.update(data)
         self.size += length
         return length
+
+    def _keep(self, data: ReadableBuffer, length: int) -> int:
+        if self.size + length > _MOST_IN_MEMORY:
+            self.failure = f"the request has more than {_MOST_IN_MEMORY >> 20} MB"
+            return length
+        self.size += length
+        return super().write(data)
 
     def complete(self) -> bool:
         """Flush what was received; False when it could not be written (see `failure`)."""
@@ -122,6 +140,10 @@ class StreamingProvider(DIMSEServiceProvider):
         self._min_free = min_free
         self._open: set[Incoming] = set()
         self._current: Incoming
+        self._sending = threading.Lock()
+        self.on_response: Callable[[N_EVENT_REPORT], None] | None = None  #: takes the answers to our reports
+        self._owing = False  #: a request was taken and not yet answered
+        self._quiet_since = time.monotonic()
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Process one P-DATA primitive."""
@@ -132,8 +154,33 @@ class StreamingProvider(DIMSEServiceProvider):
             self._current = incoming
             self._open.add(incoming)
         super().receive_primitive(primitive)
+        self._quiet_since = time.monotonic()
         if self.message is None and self._current.meta is None:
             self._open.discard(self._current)  # a message without a data set
+
+    def get_msg(self, block: bool = False) -> tuple[int, DimseServiceType] | tuple[None, None]:
+        """Take the next request; an answer to a report of ours goes to `on_response`."""
+        context_id, message = super().get_msg(block)
+        if isinstance(message, N_EVENT_REPORT) and message.MessageIDBeingRespondedTo is not None:
+            if self.on_response is not None:
+                self.on_response(message)
+            return None, None
+        self._owing = self._owing or message is not None
+        return context_id, message  # type: ignore[return-value]
+
+    def send_msg(self, primitive: DimsePrimitiveType, context_id: int) -> None:
+        """Send a message whole: our reports come from other threads than our answers (PS3.8 annex E)."""
+        with self._sending:
+            super().send_msg(primitive, context_id)
+        if primitive.MessageIDBeingRespondedTo is not None:
+            self._owing, self._quiet_since = False, time.monotonic()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the last message; 0 while the peer sends one or waits for an answer."""
+        if self._owing or self.message is not None or not self.msg_queue.empty():
+            return 0.0
+        return time.monotonic() - self._quiet_since
 
     def done(self, incoming: Incoming) -> None:
         """Forget a message that was answered; its temporary file is deleted unless it was placed."""

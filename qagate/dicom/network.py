@@ -50,25 +50,33 @@ def is_transfer_syntax(uid: str, private: frozenset[str]) -> bool:
 
 
 def acceptable_contexts(
-    proposed: Iterable[PresentationContext], private: frozenset[str]
+    proposed: Iterable[PresentationContext],
+    private: frozenset[str],
+    further: Iterable[PresentationContext] = (),
 ) -> tuple[list[PresentationContext], list[tuple[str, list[str]]]]:
     """Return the contexts to support for one association, and what is refused of the proposed ones.
+
+    further: what this peer may have besides C-ECHO and storage.
 
     Of several transfer syntaxes in one context the one that the sender names first is taken, so that it
     sends what it has. The second list holds (abstract syntax, its refused transfer syntaxes) of each
     context that gets no transfer syntax, or whose abstract syntax is no storage class.
     """
+    others = {str(context.abstract_syntax): context for context in further}
     syntaxes: dict[str, dict[str, None]] = {}
     refused: list[tuple[str, list[str]]] = []
     for context in proposed:
         abstract = str(context.abstract_syntax)
         offered = [str(uid) for uid in context.transfer_syntax]
         taken = [uid for uid in offered if is_transfer_syntax(uid, private)]
+        if abstract in others:
+            continue
         if taken and (abstract == Verification or is_storage_class(abstract)):
             syntaxes.setdefault(abstract, {}).update(dict.fromkeys(taken))
         else:
             refused.append((abstract, offered))
-    return [build_context(abstract, list(taken)) for abstract, taken in syntaxes.items()], refused
+    contexts = [build_context(abstract, list(taken)) for abstract, taken in syntaxes.items()]
+    return [*contexts, *others.values()], refused
 
 
 def storage_services(abstract_syntaxes: Iterable[str]) -> dict[UID, SOPClassCommonExtendedNegotiation]:

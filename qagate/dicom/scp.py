@@ -21,11 +21,13 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotia
 
 from qagate.dicom import network
 from qagate.dicom.access import Access, Rejection
+from qagate.dicom.commitment_scp import CommitmentSCP
 from qagate.dicom.incoming import StreamingProvider
 from qagate.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from qagate.dicom.server import Server, hang_up
 from qagate.dicom.spool import Spool
 from qagate.dicom.storing import SOP_CLASS_NOT_SUPPORTED, Refusal, Storing
+from qagate.dicom.tls import Tls
 from qagate.series import Received
 
 __all__ = ["Refusal", "StorageSCP"]
@@ -46,7 +48,8 @@ def _ignore(_: object) -> None:
 
 
 class StorageSCP:
-    """Receives instances into a spool until it is stopped: C-ECHO, and C-STORE of every storage SOP class.
+    """Receives instances into a spool until it is stopped: C-ECHO, C-STORE of every storage SOP class, and
+    storage commitment where there is a `commitment`.
 
     Callbacks run in the threads of the associations, several at a time:
 
@@ -79,8 +82,11 @@ class StorageSCP:
         network_timeout_s: float = 120,
         min_free_bytes: int = 2 << 30,
         private_transfer_syntaxes: frozenset[str] = frozenset(),
+        tls: Tls | None = None,
+        max_connections: int = 256,
+        commitment: CommitmentSCP | None = None,
     ) -> None:
-        """Keep the settings; nothing listens before `start`. Port 0 takes a free one."""
+        """Keep the settings; nothing listens before `start`. Port 0 takes a free one. No tls: plain text."""
         network.configure()
         self._host, self._port = host, port
         self._spool, self._access = spool, access
@@ -93,7 +99,8 @@ class StorageSCP:
             on_conflict=on_conflict,
             on_refused=on_refused,
         )
-        self._max_associations = max_associations
+        self._max_associations, self._max_connections = max_associations, max_connections
+        self._tls, self._commitment = tls, commitment
         self._min_free_bytes = min_free_bytes
         self._private_transfer_syntaxes = private_transfer_syntaxes
         self._lock = threading.Lock()
@@ -123,14 +130,20 @@ class StorageSCP:
             return self._established()
 
     def start(self) -> None:
-        """Listen. Raises OSError when the address is taken or not this machine's."""
+        """Listen. Raises OSError when the address is taken or not this machine's, TlsError."""
         handlers: list[evt.EventHandlerType] = [
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_SOP_COMMON, self._services),
             (evt.EVT_C_STORE, self._storing.handle),
             (evt.EVT_CONN_CLOSE, self._disconnected),
+            *(self._commitment.handlers if self._commitment else ()),
         ]
-        self._server = Server(self._ae, (self._host, self._port), handlers, self._opened, self._closed)
+        if self._tls is not None:
+            self._tls.context()  # a wrong certificate is told now, not to the first scanner
+        self._server = Server(
+            self._ae, (self._host, self._port), handlers, self._opened, self._closed,
+            tls=self._tls, max_connections=self._max_connections,
+        )  # fmt: skip
         self._thread = threading.Thread(target=self._server.serve_forever, name="storage-scp", daemon=True)
         self._thread.start()
         _log.info("listen", ae_title=self._ae.ae_title, host=self._host, port=self.port)
@@ -185,6 +198,8 @@ class StorageSCP:
 
     def _closed(self, association: Association) -> None:
         cast(StreamingProvider, association.dimse).close()
+        if self._commitment is not None:
+            self._commitment.closed(association)
         with self._lock:
             link = self._links[association]
             self._feeding.subtract(link.series)
@@ -224,7 +239,9 @@ class StorageSCP:
             association.kill()
             return
         contexts, refused = network.acceptable_contexts(
-            request.presentation_context_definition_list, self._private_transfer_syntaxes
+            request.presentation_context_definition_list,
+            self._private_transfer_syntaxes,
+            self._commitment.contexts(calling, address) if self._commitment else (),
         )
         association.acceptor.supported_contexts = contexts
         taken = {str(context.abstract_syntax) for context in contexts}

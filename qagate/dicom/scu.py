@@ -7,36 +7,23 @@ section 10.1). Pixels are never decoded.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import structlog
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.pdu_primitives import A_ASSOCIATE
-from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-from pynetdicom.transport import AssociationSocket
 
-from qagate.dicom import network
-from qagate.dicom.part10 import (
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION_NAME,
-    FileMeta,
-    Part10Error,
-    read_file_meta,
-)
+from qagate.dicom.outgoing import Archive, DeliveryError, associate
+from qagate.dicom.part10 import FileMeta, Part10Error, read_file_meta
 
-if TYPE_CHECKING:
-    from pynetdicom.dimse_primitives import DimseServiceType
+__all__ = ["Archive", "Delivery", "DeliveryError", "StoreResult", "echo", "store"]
 
 _log = structlog.get_logger()
 _MAX_CONTEXTS = 128  #: PS3.8 9.3.2.2: odd identifiers up to 255
@@ -44,42 +31,6 @@ _CONVERTIBLE = frozenset({ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian
 _TRANSIENT = frozenset({0x0110, 0x0210, 0x0213})  #: processing failure, duplicate invocation, resources
 _DUPLICATE = 0x0111  #: the archive has this SOP instance
 _WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
-
-
-class _Answers(DIMSEServiceProvider):
-    """Leaves every answer to the call that waits for it.
-
-    pynetdicom's own thread of the association looks for requests of the peer without waiting. Interrupted at
-    the wrong moment it does so while a call waits, takes its answer and drops it. Nobody sends us requests.
-    """
-
-    def get_msg(self, block: bool = False) -> tuple[int, DimseServiceType] | tuple[None, None]:
-        """Wait for an answer; without waiting there is none."""
-        return super().get_msg(block) if block else (None, None)
-
-
-class DeliveryError(RuntimeError):
-    """The archive could not be reached or would not talk; the message names it and the mend."""
-
-    def __init__(self, message: str, *, transient: bool) -> None:
-        super().__init__(message)
-        self.transient = transient  #: worth another try without anyone mending something
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Archive:
-    """One receiving application entity."""
-
-    name: str  #: used in messages and logs
-    ae_title: str
-    host: str
-    port: int
-    calling_ae_title: str = "QAGATE"
-    connect_timeout_s: float = 10.0
-    timeout_s: float = 30.0  #: wait for each of its answers
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.ae_title} at {self.host}:{self.port})"
 
 
 class Delivery(Enum):
@@ -255,77 +206,3 @@ def _result(file: _File, status: int | None, delivery: Delivery, message: str) -
         delivery=delivery,
         message=message,
     )
-
-
-def associate(archive: Archive, contexts: list[PresentationContext]) -> Association:
-    """Open an association that has at least one of the contexts. Raises DeliveryError."""
-    network.configure()
-    ae = AE(archive.calling_ae_title)
-    ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    ae.connection_timeout = archive.connect_timeout_s
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = archive.timeout_s
-    try:
-        association = ae.associate(
-            archive.host,
-            archive.port,
-            contexts=contexts,
-            ae_title=archive.ae_title,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)],
-        )
-    except OSError as error:
-        raise _unreachable(archive, error) from error
-    if not association.is_established:
-        raise _refused(archive, association)
-    # pynetdicom makes its provider itself and offers no other way to choose the class.
-    association.dimse.__class__ = _Answers
-    return association
-
-
-def _no_delay(event: evt.Event) -> None:
-    connection = cast(AssociationSocket, event.assoc.dul.socket).socket
-    cast(socket.socket, connection).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _refused(archive: Archive, association: Association) -> DeliveryError:
-    """Say why an association was not established."""
-    answer = association.acceptor.primitive
-    if association.is_rejected and isinstance(answer, A_ASSOCIATE):
-        mend = {
-            (1, 3): f"add the calling AE title {archive.calling_ae_title} to its list of peers",
-            (1, 7): f"its AE title is not {archive.ae_title}: correct ae_title",
-            (3, 2): "it has too many associations open",
-        }.get((answer.result_source or 0, answer.diagnostic or 0), "look into its log")
-        return DeliveryError(
-            f"{archive} rejected the association ({answer.reason_str}): {mend}", transient=answer.result == 2
-        )
-    if isinstance(answer, A_ASSOCIATE) and answer.result == 0:
-        wanted = {UID(str(cx.abstract_syntax)).name for cx in association.requestor.requested_contexts}
-        return DeliveryError(
-            f"{archive} takes none of {', '.join(sorted(wanted))}: enable them in its configuration",
-            transient=False,
-        )
-    # pynetdicom keeps no reason of a failed connection: ask the network once more.
-    try:
-        socket.create_connection((archive.host, archive.port), archive.connect_timeout_s).close()
-    except OSError as error:
-        return _unreachable(archive, error)
-    return DeliveryError(
-        f"{archive} took the connection but did not answer the association request in"
-        f" {archive.timeout_s:g} s: is it a DICOM port, without TLS?",
-        transient=True,
-    )
-
-
-def _unreachable(archive: Archive, error: OSError) -> DeliveryError:
-    where = f"{archive.host}:{archive.port}"
-    if isinstance(error, ConnectionRefusedError):
-        text = f"connection refused by {where}: is the archive {archive.name} running, and on this port?"
-    elif isinstance(error, socket.gaierror):
-        text = f"the host name {archive.host} of archive {archive.name} is unknown: correct host, or DNS"
-    elif isinstance(error, TimeoutError):
-        waited = f"{archive.connect_timeout_s:g} s"
-        text = f"no answer from {where} in {waited}: is the archive {archive.name} behind a firewall?"
-    else:
-        text = f"no connection to archive {archive.name} at {where}: {error.strerror or 'network error'}"
-    return DeliveryError(text, transient=True)

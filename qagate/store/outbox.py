@@ -169,7 +169,7 @@ class Outbox:
         It counts even after the lease ran out, as long as nobody else claimed the row: then False.
         """
         with self._store.write() as connection:
-            state = _held(connection, delivery)
+            state = held(connection, delivery)
             if state is None or state is DeliveryState.SENT:
                 return False
             connection.execute(
@@ -187,7 +187,7 @@ class Outbox:
             return self.mark_dead(delivery, error)
         not_before = self._store.now() + timedelta(seconds=wait)
         with self._store.write() as connection:
-            if _held(connection, delivery) is not DeliveryState.SENDING:
+            if held(connection, delivery) is not DeliveryState.SENDING:
                 return None
             connection.execute(
                 move_delivery(DeliveryState.SENDING, DeliveryState.PENDING)
@@ -199,7 +199,7 @@ class Outbox:
     def mark_dead(self, delivery: Delivery, error: str) -> Retry | None:
         """Give up at once, for an error that no retry mends; None when the lease was lost."""
         with self._store.write() as connection:
-            if _held(connection, delivery) is not DeliveryState.SENDING:
+            if held(connection, delivery) is not DeliveryState.SENDING:
                 return None
             connection.execute(
                 move_delivery(DeliveryState.SENDING, DeliveryState.DEAD)
@@ -285,7 +285,7 @@ def deliver_if_done(connection: Connection, series_id: int) -> None:
         connection.execute(move(State.DECIDED, State.DELIVERED).where(series.c.id == series_id))
 
 
-def _held(connection: Connection, delivery: Delivery) -> DeliveryState | None:
+def held(connection: Connection, delivery: Delivery) -> DeliveryState | None:
     """Return the row's state, locked; None when another claim replaced this one."""
     state = connection.execute(
         select(outbox.c.state)

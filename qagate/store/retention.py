@@ -1,7 +1,8 @@
 """Which series' images may be deleted, and the mark that they were. Rows are never deleted.
 
 A series may be purged when it is DELIVERED, nothing of any of its revisions waits or was given up, no other
-bytes came under one of its UIDs (nobody delivered those), and no label of it waits to be exported.
+bytes came under one of its UIDs (nobody delivered those), no label of it waits to be exported, and the gate
+never promised its sender that the spool itself keeps what it sends.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from qagate.commitment import Basis
 from qagate.series import Instance, State
 from qagate.store.engine import Store
 from qagate.store.rows import instances_of
-from qagate.store.schema import UNPURGED, audit, conflict, label, outbox, series
+from qagate.store.schema import UNPURGED, audit, commitment, conflict, label, outbox, series
 from qagate.store.transitions import DeliveryState
 
 EXPORT_ACT = "export labels"  #: the act of the audit trail that says up to which label was exported
@@ -90,6 +92,9 @@ def _may_go(exported: int) -> Sequence[sa.ColumnExpressionArgument[bool]]:
         series.c.judged_revision == series.c.revision,
         ~sa.exists().where(*mine),
         ~sa.exists().where(conflict.c.series_id == series.c.id),
+        ~sa.exists().where(
+            commitment.c.ae_title == series.c.calling_ae_title, commitment.c.basis == Basis.SPOOL.value
+        ),
         ~sa.exists().where(label.c.series_id == series.c.id, label.c.id > exported),
     )
 

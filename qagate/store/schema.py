@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 from qagate.series import State
 from qagate.store.schema_base import BIG, UtcDateTime, metadata, one_of, only
+from qagate.store.schema_commitment import commitment, commitment_request
 from qagate.store.schema_models import (
     baseline,
     baseline_accept,
@@ -55,6 +56,8 @@ __all__ = [
     "baseline",
     "baseline_accept",
     "calibration",
+    "commitment",
+    "commitment_request",
     "conflict",
     "instance",
     "label",
@@ -154,6 +157,7 @@ instance = Table(
     Column("size", BigInteger, nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
     UniqueConstraint("series_id", "sop_instance_uid"),
+    Index("ix_instance_sop_instance_uid", "sop_instance_uid"),
 )
 
 conflict = Table(

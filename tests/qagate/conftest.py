@@ -66,6 +66,7 @@ class Gate:
         }
         for key, value in settings.items():
             sections[key] = sections.get(key, {}) | value if isinstance(value, dict) else value
+        self.port = sections["receiver"]["port"]
         folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(_toml(sections))
 
@@ -243,8 +244,8 @@ def make_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         pytest.skip(f"{ORTHANC} is not installed (Debian orthanc)")
     servers: list[OrthancServer] = []
 
-    def make(*, start: bool = True) -> OrthancServer:
-        servers.append(OrthancServer(tmp_path_factory.mktemp("orthanc")))
+    def make(*, start: bool = True, gate_port: int = 0) -> OrthancServer:
+        servers.append(OrthancServer(tmp_path_factory.mktemp("orthanc"), gate_port))
         return servers[-1].start() if start else servers[-1]
 
     yield make

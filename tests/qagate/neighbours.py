@@ -38,7 +38,8 @@ def until(condition: Callable[[], Any], limit_s: float = 60, every_s: float = 0.
 class OrthancServer:
     """A real archive, stopped and started at will on the same ports and with the same store."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, gate_port: int = 0) -> None:
+        """gate_port: where its commitment reports go."""
         self.folder, self.port, self.http = folder, free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,6 +49,7 @@ class OrthancServer:
             "HttpBindAddresses": ["127.0.0.1"], "AuthenticationEnabled": False, "Plugins": [],
             "DicomCheckCalledAet": False, "DicomAlwaysAllowStore": True, "DicomAlwaysAllowEcho": True,
             "DicomAlwaysAllowFind": True,
+            "DicomModalities": {"qagate": ["QAGATE", "127.0.0.1", gate_port]},
         }  # fmt: skip
         (folder / "orthanc.json").write_text(json.dumps(settings))
 

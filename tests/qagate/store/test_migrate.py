@@ -40,6 +40,8 @@ def test_migrated_schema_equals_the_tables(empty_url: str) -> None:
     assert names == {
         ("account", "ck_account_role"),
         ("series", "ck_series_state"),
+        ("commitment", "ck_commitment_state"),
+        ("commitment", "ck_commitment_basis"),
         ("outbox", "ck_outbox_state"),
         ("outbox", "ck_outbox_kind"),
         *(("label", f"ck_label_{name}") for name in ("kind", "score", "rater", "reason")),

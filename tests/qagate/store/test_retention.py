@@ -13,18 +13,20 @@ import pytest
 import sqlalchemy as sa
 from worker_bench import Bench, until, working
 
+from qagate.commitment import Basis, Reference, Request
 from qagate.dicom.headers import read_header
 from qagate.fsck import Fsck
 from qagate.label import Label, LabelKind
 from qagate.retention import Purged, Purger, RetentionRules
 from qagate.series import State
 from qagate.store.audit import Trail
+from qagate.store.commitments import Commitments
 from qagate.store.engine import open_store
 from qagate.store.errors import StoreError
 from qagate.store.labels import Labels
 from qagate.store.outbox import Kind, Outbox, OutboxItem, RetryPolicy
 from qagate.store.retention import EXPORT_ACT, Retention
-from qagate.store.schema import outbox, series
+from qagate.store.schema import commitment, outbox, series
 
 BY_AGE = RetentionRules(keep_days=30, free_mb=0, least_hours=24, reports=False)
 BY_SPACE = RetentionRules(keep_days=0, free_mb=100, least_hours=24, reports=False)
@@ -147,6 +149,20 @@ def test_what_came_twice_with_different_bytes_stays(bench: Bench) -> None:
     age(bench, uid, 400)
     assert bench.state(uid) is State.DELIVERED
     assert purge(bench) == Purged()
+
+
+def test_what_the_spool_was_promised_to_keep_stays(bench: Bench) -> None:
+    uid = delivered(bench)
+    sender = bench.history(uid).row.calling_ae_title
+    asked = Request(
+        transaction_uid="1.2.3", references=(Reference(sop_class_uid="1.2", sop_instance_uid="1.3"),)
+    )
+    Commitments(bench.store).keep(asked, "ANOTHER", Basis.SPOOL)
+    Commitments(bench.store).keep(asked, sender, Basis.SPOOL)
+    assert purge(bench) == Purged()
+    with bench.store.write() as connection:
+        connection.execute(sa.update(commitment).values(basis=Basis.ARCHIVE.value))
+    assert purge(bench) == Purged(series=1, files=2)
 
 
 def test_space_takes_the_oldest_until_there_is_enough(bench: Bench) -> None:
