@@ -33,6 +33,7 @@ WORDS = {
     ("audit", "sha256"): digest(before_sha256=FIRST, **ACT),
     ("model_role", "act"): "promote", ("model_role", "evidence"): "{}",
     ("result", "verdict"): "PASS", ("baseline", "sample"): "[]", ("baseline", "recent"): "[]",
+    ("commitment", "basis"): "SPOOL", ("commitment", "state"): "WAITING",
 }  # fmt: skip
 LEFT_OUT = {"id", "score", "scale_low", "scale_high", "series_number", "expected_instances"}
 
