@@ -9,8 +9,8 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from functools import cached_property
+from datetime import date, timedelta
+from functools import cached_property, lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -73,10 +73,10 @@ class Outcomes:
         with self._store.read() as connection:
             return _clicks(connection, self._of)
 
-    def weeks(self) -> tuple[Week, ...]:
-        """Every week from the first series to the last."""
+    @cached_property
+    def _verdicts(self) -> dict[date, Counter[str]]:
+        """Monday -> verdict -> series."""
         verdicts: dict[date, Counter[str]] = defaultdict(Counter)
-        said: dict[date, Counter[str]] = defaultdict(Counter)
         with self._store.read() as connection:
             day = day_of(connection, observation.c.decided_at).label("day")
             counts = (
@@ -85,9 +85,15 @@ class Outcomes:
                 .group_by(day, observation.c.verdict)
             )
             for row in connection.execute(counts):
-                verdicts[_monday(date.fromisoformat(row.day))][row.verdict] += row.number
+                verdicts[_monday(row.day)][row.verdict] += row.number
+        return verdicts
+
+    def weeks(self) -> tuple[Week, ...]:
+        """Every week from the first series to the last."""
+        verdicts = self._verdicts
+        said: dict[date, Counter[str]] = defaultdict(Counter)
         for clicks in self._clicked:
-            said[_monday(clicks[0].decided_at.date())][_fate(clicks)] += 1
+            said[_monday(clicks[0].day)][_fate(clicks)] += 1
         if not verdicts:
             return ()
         weeks, monday = [], min(verdicts)
@@ -96,7 +102,7 @@ class Outcomes:
             weeks.append(
                 Week(
                     monday=monday,
-                    verdicts=dict(verdicts[monday]),
+                    verdicts=dict(verdicts.get(monday, {})),
                     right=told["right"],
                     wrong=told["wrong"],
                     missed=told["missed"],
@@ -109,12 +115,10 @@ class Outcomes:
         """Repeats by reason: the artefact people named, else the weightiest that was found."""
         suggested: Counter[str] = Counter()
         repeated: Counter[str] = Counter()
-        assessed = observation.c.verdict != Verdict.NOT_ASSESSED.value
         repeats = sa.select(observation.c.findings).where(
             *self._of.conditions(), observation.c.verdict == Verdict.REPEAT.value
         )
         with self._store.read() as connection:
-            total = connection.scalar(sa.select(sa.func.count()).where(*self._of.conditions(), assessed))
             suggested.update(_weightiest(row.findings) for row in connection.execute(repeats))
         for clicks in self._clicked:
             told = [click for click in clicks if click.kind is LabelKind.REPEATING]
@@ -122,7 +126,12 @@ class Outcomes:
                 repeated.update(told[-1].reasons())
         both = suggested + repeated
         return Repeats(
-            series=total or 0,
+            series=sum(
+                number
+                for counts in self._verdicts.values()
+                for verdict, number in counts.items()
+                if verdict != Verdict.NOT_ASSESSED.value
+            ),
             reasons=tuple(
                 Reason(artefact=name, suggested=suggested[name], repeated=repeated[name])
                 for name, _ in both.most_common()
@@ -130,8 +139,11 @@ class Outcomes:
         )
 
 
-def _monday(day: date) -> date:
-    return day - timedelta(days=day.weekday())
+@lru_cache(maxsize=1024)
+def _monday(day: str) -> date:
+    """Of the week of a day such as 2026-03-01."""
+    of = date.fromisoformat(day)
+    return of - timedelta(days=of.weekday())
 
 
 def _weightiest(findings: Sequence[Sequence[Any]]) -> str:
@@ -146,7 +158,7 @@ class _Click:
     artefacts: str  #: JSON list; parsed for the few that tell of a repeat
     verdict: str  #: the gate's
     findings: str  #: likewise, as JSON
-    decided_at: datetime
+    day: str  #: of the decision
 
     def reasons(self) -> list[str]:
         """What the rater named, else the weightiest finding."""
@@ -157,9 +169,10 @@ def _clicks(connection: sa.Connection, of: Selection) -> list[list[_Click]]:
     """What people clicked, series by series, in the order they did."""
     kinds = [kind.value for kind in LabelKind if kind is not LabelKind.RATING]
     columns = (label.c.series_id, label.c.rater, label.c.kind, label.c.artefacts)
+    day = day_of(connection, observation.c.decided_at).label("day")
     findings = sa.cast(observation.c.findings, sa.Text).label("findings")
     query = (
-        sa.select(*columns, observation.c.verdict, findings, observation.c.decided_at)
+        sa.select(*columns, observation.c.verdict, findings, day)
         .join(observation, observation.c.series_id == label.c.series_id)
         .where(*of.conditions(), label.c.kind.in_(kinds), label.c.sop_instance_uid.is_(None))
         .order_by(label.c.created_at, label.c.id)
@@ -174,7 +187,7 @@ def _clicks(connection: sa.Connection, of: Selection) -> list[list[_Click]]:
             artefacts=row.artefacts,
             verdict=row.verdict,
             findings=row.findings,
-            decided_at=row.decided_at,
+            day=row.day,
         )
     return [list(clicks.values()) for clicks in found.values()]
 

@@ -15,6 +15,7 @@ from qagate.store.schema import baseline, observation, series
 
 QUALITY = "quality"  #: the figure that is a column; every other is a measure or a dose
 _MOST_DISTINCT = 200
+_NEWEST = 5000  #: series whose coils and kernels are offered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,9 +178,16 @@ class Trends:
             return tuple(dict(row._mapping) for row in rows)
 
     def distinct(self, of: Selection, name: str) -> tuple[str, ...]:
-        """The values a filter (one of FILTERS) has in a selection, without ""; the first two hundred."""
-        column = observation.c[name]
-        query = sa.select(column).distinct().where(*of.conditions(), column != "").order_by(column)
+        """What a filter (one of FILTERS) has among the newest of a selection, without ""; 200 at most."""
+        newest = (
+            sa.select(observation.c[name].label("value"))
+            .where(*of.conditions())
+            .order_by(observation.c.decided_at.desc())
+            .limit(_NEWEST)
+            .subquery()
+        )
+        value = newest.c.value
+        query = sa.select(value).distinct().where(value != "").order_by(value)
         with self._store.read() as connection:
             return tuple(connection.scalars(query.limit(_MOST_DISTINCT)))
 
