@@ -26,7 +26,7 @@ test: setup ## the tests that take minutes
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 test-slow: setup ## crash and load tests
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 check: setup ## ruff, mypy and import-linter
 	$(BIN)/ruff check .

@@ -49,7 +49,7 @@ class OrthancServer:
             "HttpBindAddresses": ["127.0.0.1"], "AuthenticationEnabled": False, "Plugins": [],
             "DicomCheckCalledAet": False, "DicomAlwaysAllowStore": True, "DicomAlwaysAllowEcho": True,
             "DicomAlwaysAllowFind": True,
-            "DicomModalities": {"qagate": ["QAGATE", "127.0.0.1", gate_port]},
+            "DicomModalities": {"qagate": ["QAGATE", "127.0.0.1", gate_port]} if gate_port else {},
         }  # fmt: skip
         (folder / "orthanc.json").write_text(json.dumps(settings))
 
