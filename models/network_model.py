@@ -22,7 +22,8 @@ from models.output import Output, distribution, entropy
 from models.prompt import PromptVocabulary
 from models.weights_file import WEIGHTS, ModelEntry, WeightsError, verified
 
-CAM_SLICES, CAM_BELOW = 3, 0.5
+CAM_SLICES = 3  #: worst slices of a batch that get a Grad-CAM map, at most
+CAM_BELOW = 0.5  #: quality below which they do
 
 
 class NetworkModel:

@@ -16,6 +16,9 @@ class Verdict(Enum):
     NOT_ASSESSED = "NOT_ASSESSED"  #: the gate does not guess
 
 
+BAD = frozenset({Verdict.REVIEW, Verdict.REPEAT})  #: verdicts that ask something of a person
+
+
 class Artefact(Enum):
     """What can be wrong with an image; the report maps each to its standard code."""
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from qagate.assessment import Verdict
+from qagate.assessment import BAD
 from qagate.gate.policy import Policy, decide
 from qagate.store.observations import Observation
 
 MOST_CHANGES = 200  #: changed series that are named
 
-_ALERTS = (Verdict.REVIEW.value, Verdict.REPEAT.value)
+_ALERTS = frozenset(verdict.value for verdict in BAD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

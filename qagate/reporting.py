@@ -18,7 +18,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from qagate.alerts import Alerter
-from qagate.assessment import Verdict
+from qagate.assessment import BAD, Verdict
 from qagate.delivery import alert_payload
 from qagate.dicom.report import (
     DocumentReference,
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from qagate.examine import Examination
 
 log = structlog.get_logger(__name__)
-
-_BAD = (Verdict.REVIEW, Verdict.REPEAT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +108,7 @@ class Reporter:
         items = [
             OutboxItem(kind=Kind.SR, destination=to.name, payload=str(srs[to.sr_class])) for to in receivers
         ]
-        if examination.decision.verdict in _BAD:
+        if examination.decision.verdict in BAD:
             kos = build_kos(
                 evidence,
                 examination.assessment,

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from qagate.series import State
 from qagate.store.engine import Store
-from qagate.store.schema import baseline, outbox, result, series
+from qagate.store.rows import series_by_state
+from qagate.store.schema import UNSENT, baseline, outbox, result, series
 
 _HOUR = timedelta(hours=1)
 
@@ -30,10 +31,9 @@ def figures(store: Store) -> Figures:
     """Count. Raises StoreError."""
     now, count = store.now(), sa.func.count().label("number")
     with store.read() as connection:
-        states = connection.execute(sa.select(series.c.state, count).group_by(series.c.state))
         unsent = connection.execute(
             sa.select(outbox.c.destination, outbox.c.state, count)
-            .where(outbox.c.state.in_(("PENDING", "SENDING", "DEAD")))
+            .where(UNSENT)
             .group_by(outbox.c.destination, outbox.c.state)
         )
         verdicts = connection.execute(
@@ -46,7 +46,7 @@ def figures(store: Store) -> Figures:
         )
         alarms = connection.scalar(sa.select(count).where(baseline.c.alarm.is_not(None)))
         return Figures(
-            series={state.value: 0 for state in State} | {row.state: row.number for row in states},
+            series={state.value: 0 for state in State} | series_by_state(connection),
             deliveries={(row.destination, row.state): row.number for row in unsent},
             verdicts_last_hour={row.verdict: row.number for row in verdicts},
             oldest_waiting_s=0.0 if oldest is None else max((now - oldest).total_seconds(), 0.0),

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from qagate.series import State
 from qagate.store.engine import Store
-from qagate.store.schema import outbox, refused, result, series
+from qagate.store.rows import series_by_state
+from qagate.store.schema import UNSENT, outbox, refused, result, series
 from qagate.store.transitions import DeliveryState
 
 _NEWEST_RESULTS = 200
-_UNSENT = tuple(state.value for state in DeliveryState if state is not DeliveryState.SENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +86,10 @@ class Health:
         oldest = sa.select(sa.func.min(series.c.closed_at)).where(series.c.state == State.COMPLETE.value)
         day_ago = self._store.now() - timedelta(days=1)
         with self._store.read() as connection:
-            counts = connection.execute(
-                sa.select(series.c.state, sa.func.count().label("number")).group_by(series.c.state)
-            )
             rows = connection.execute(newest).all()
             taken = sorted((row.decided_at - row.last_received_at).total_seconds() for row in rows)
             return QueueHealth(
-                counts={row.state: row.number for row in counts},
+                counts=series_by_state(connection),
                 oldest_waiting=connection.scalar(oldest),
                 median_s=median(taken) if taken else None,
                 p95_s=taken[min(int(0.95 * len(taken)), len(taken) - 1)] if taken else None,
@@ -128,7 +125,7 @@ class Health:
         """Deliveries that failed and are not sent, the dead first, then the newest."""
         newest = (
             sa.select(outbox, (outbox.c.state != DeliveryState.DEAD.value).label("living"))
-            .where(outbox.c.state.in_(_UNSENT), outbox.c.last_error.is_not(None))
+            .where(UNSENT, outbox.c.last_error.is_not(None))
             .order_by(sa.text("living"), outbox.c.id.desc())
             .limit(limit)
             .subquery()  # first these few, then their series
@@ -160,7 +157,7 @@ class Health:
                 sa.func.min(outbox.c.created_at).label("oldest"),
                 sa.func.max(outbox.c.id).filter(failed).label("newest_failed"),
             )
-            .where(outbox.c.state.in_(_UNSENT))
+            .where(UNSENT)
             .group_by(outbox.c.destination)
         )
         with self._store.read() as connection:

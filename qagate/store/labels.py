@@ -16,7 +16,7 @@ from qagate.label import Label, LabelKind, Scale
 from qagate.series import Instance
 from qagate.store.engine import Store
 from qagate.store.errors import StoreError
-from qagate.store.rows import instances_of
+from qagate.store.rows import instances_at
 from qagate.store.schema import instance, label, result, series
 
 _PAGE = 1000  #: labels read in one transaction
@@ -120,11 +120,7 @@ class Labels:
             found = _series(connection, {series_instance_uid}).get(series_instance_uid)
             if found is None:
                 return ()
-            return tuple(
-                one
-                for number in range(1, revision + 1)
-                for one in instances_of(connection, found.id, series_instance_uid, number)
-            )
+            return instances_at(connection, found.id, series_instance_uid, revision)
 
     def _pages(self, query: sa.Select[Any], after: int) -> Iterator[StoredLabel]:
         """Page by page, so that no transaction stays open while the caller works."""

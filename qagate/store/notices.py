@@ -113,16 +113,12 @@ class Notices:
 
     def decisions(self, after: int, *, limit: int = 200) -> tuple[DecisionNotice, ...]:
         """The decisions numbered above `after` (at most the newest `limit`), oldest first."""
+        own = ("revision", "verdict", "quality", "decided_at")
         newest = (
             sa.select(
-                result.c.id,
-                result.c.revision,
-                result.c.verdict,
-                result.c.quality,
-                result.c.decided_at,
-                series.c.series_instance_uid,
-                series.c.station_name,
-                series.c.modality,
+                result.c.id.label("result_id"),
+                *(result.c[name] for name in own),
+                *(series.c[name] for name in ("series_instance_uid", "station_name", "modality")),
             )
             .join(series, series.c.id == result.c.series_id)
             .where(result.c.id > after)
@@ -132,17 +128,7 @@ class Notices:
         with self._store.read() as connection:
             rows = connection.execute(newest).all()
         return tuple(
-            DecisionNotice(
-                result_id=row.id,
-                series_instance_uid=row.series_instance_uid,
-                revision=row.revision,
-                station_name=row.station_name,
-                modality=row.modality,
-                verdict=Verdict(row.verdict),
-                quality=row.quality,
-                decided_at=row.decided_at,
-            )
-            for row in reversed(rows)
+            DecisionNotice(**{**row._mapping, "verdict": Verdict(row.verdict)}) for row in reversed(rows)
         )
 
     def snapshot(self) -> Snapshot:

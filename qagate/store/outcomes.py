@@ -15,13 +15,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from qagate.assessment import Verdict
+from qagate.assessment import BAD, Verdict
 from qagate.label import LabelKind
 from qagate.store.engine import Store
 from qagate.store.schema import label, observation
 from qagate.store.trends import Selection, day_of
 
-_ALERTS = (Verdict.REVIEW.value, Verdict.REPEAT.value)
+_ALERTS = frozenset(verdict.value for verdict in BAD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Row, Table, select
+from sqlalchemy import Connection, Insert, Row, Select, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from qagate.assessment import Assessment, Decision
 from qagate.series import Instance, Series, SeriesHeader, State
-from qagate.store.schema import instance
+from qagate.store.schema import instance, series
 
 _INT64 = 2**63
 
@@ -86,6 +86,18 @@ def instances_of(
     query = query.where(instance.c.revision > after)
     if revision is not None:
         query = query.where(instance.c.revision == revision)
+    return _instances(connection, query, series_instance_uid)
+
+
+def instances_at(
+    connection: Connection, series_id: int, series_instance_uid: str, revision: int
+) -> tuple[Instance, ...]:
+    """Return what a series held at a revision, in order of receipt."""
+    query = select(instance).where(instance.c.series_id == series_id, instance.c.revision <= revision)
+    return _instances(connection, query.order_by(instance.c.revision, instance.c.id), series_instance_uid)
+
+
+def _instances(connection: Connection, query: Select[Any], series_instance_uid: str) -> tuple[Instance, ...]:
     return tuple(
         Instance(
             sop_instance_uid=row.sop_instance_uid,
@@ -101,3 +113,9 @@ def instances_of(
         )
         for row in connection.execute(query)
     )
+
+
+def series_by_state(connection: Connection) -> dict[str, int]:
+    """Return how many series are in each state that some are in."""
+    counts = select(series.c.state, func.count().label("number")).group_by(series.c.state)
+    return {row.state: row.number for row in connection.execute(counts)}

@@ -11,12 +11,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from qagate.series import Instance
-from qagate.store.codec import load_assessment, load_decision
 from qagate.store.desk import DeskSeries, desk_series
 from qagate.store.engine import Store
-from qagate.store.rows import instances_of
+from qagate.store.rows import instances_at
 from qagate.store.schema import instance, observation, outbox, result, series
-from qagate.store.views import Result
+from qagate.store.views import Result, result_of
 
 USUAL_OF = 100  #: newest series of the station and protocol that tell what is usual
 USUAL_FROM = 5  #: series from which on a range is told
@@ -167,11 +166,7 @@ class SeriesDetails:
             row = _row(connection, of.series_instance_uid)
             if row is None:
                 return ()
-            return tuple(
-                one
-                for number in range(1, of.revision + 1)
-                for one in instances_of(connection, row.id, of.series_instance_uid, number)
-            )
+            return instances_at(connection, row.id, of.series_instance_uid, of.revision)
 
 
 def _row(connection: sa.Connection, series_instance_uid: str) -> sa.Row[Any] | None:
@@ -185,15 +180,7 @@ def _results(connection: sa.Connection, series_id: int, revision: int | None = N
     query = sa.select(result).where(result.c.series_id == series_id).order_by(result.c.revision)
     if revision is not None:
         query = query.where(result.c.revision == revision)
-    return tuple(
-        Result(
-            revision=row.revision,
-            decided_at=row.decided_at,
-            assessment=load_assessment(row.assessment),
-            decision=load_decision(row.decision),
-        )
-        for row in connection.execute(query)
-    )
+    return tuple(result_of(row) for row in connection.execute(query))
 
 
 def _sendings(connection: sa.Connection, series_id: int) -> tuple[Sending, ...]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -14,6 +14,7 @@ from qagate.store.observations import Observation, observations
 from qagate.store.schema import baseline, observation, series
 
 QUALITY = "quality"  #: the figure that is a column; every other is a measure or a dose
+_Row = TypeVar("_Row")
 _MOST_DISTINCT = 200
 _NEWEST = 5000  #: series whose coils and kernels are offered
 
@@ -85,25 +86,7 @@ class Trends:
 
     def values(self, of: Selection, figure: str, limit: int) -> tuple[Value, ...]:
         """The newest of them, oldest first."""
-        value = _figure(figure).label("value")
-        query = (
-            sa.select(series.c.series_instance_uid, observation.c.decided_at, observation.c.verdict, value)
-            .join(series, series.c.id == observation.c.series_id)
-            .where(*of.conditions(), value.is_not(None))
-            .order_by(observation.c.decided_at.desc(), observation.c.series_id.desc())
-            .limit(limit)
-        )
-        with self._store.read() as connection:
-            rows = connection.execute(query).all()
-        return tuple(
-            Value(
-                series_instance_uid=row.series_instance_uid,
-                at=row.decided_at,
-                value=row.value,
-                verdict=row.verdict,
-            )
-            for row in reversed(rows)
-        )
+        return self._newest(Value, of, limit, verdict=observation.c.verdict, value=_figure(figure))
 
     def days(self, of: Selection, figure: str) -> tuple[Day, ...]:
         """Each day that has some, oldest first."""
@@ -117,7 +100,7 @@ class Trends:
                 sa.select(
                     found.c.day,
                     sa.func.avg(value).label("mean"),
-                    sa.func.count().label("number"),
+                    sa.func.count().label("count"),
                     sa.func.min(value).label("low"),
                     sa.func.max(value).label("high"),
                 )
@@ -126,37 +109,33 @@ class Trends:
                 .order_by(found.c.day)
             )
             return tuple(
-                Day(
-                    day=date.fromisoformat(row.day),
-                    mean=row.mean,
-                    count=row.number,
-                    low=row.low,
-                    high=row.high,
-                )
+                Day(**{**row._mapping, "day": date.fromisoformat(row.day)})
                 for row in connection.execute(query)
             )
 
     def doses(self, of: Selection, figure: str, limit: int) -> tuple[Dosed, ...]:
         """The newest CT series that have a dose and the figure, oldest first."""
-        dose, value = _figure("ctdi_vol_mgy").label("dose"), _figure(figure).label("value")
+        dose = _figure("ctdi_vol_mgy")
+        return self._newest(Dosed, of, limit, ctdi_vol_mgy=dose, value=_figure(figure))
+
+    def _newest(
+        self, made: Callable[..., _Row], of: Selection, limit: int, **columns: sa.ColumnElement[Any]
+    ) -> tuple[_Row, ...]:
+        """The newest series that have every column, oldest first; the columns' names are the fields'."""
         query = (
-            sa.select(series.c.series_instance_uid, observation.c.decided_at, dose, value)
+            sa.select(
+                series.c.series_instance_uid,
+                observation.c.decided_at.label("at"),
+                *(column.label(name) for name, column in columns.items()),
+            )
             .join(series, series.c.id == observation.c.series_id)
-            .where(*of.conditions(), dose.is_not(None), value.is_not(None))
+            .where(*of.conditions(), *(column.is_not(None) for column in columns.values()))
             .order_by(observation.c.decided_at.desc(), observation.c.series_id.desc())
             .limit(limit)
         )
         with self._store.read() as connection:
             rows = connection.execute(query).all()
-        return tuple(
-            Dosed(
-                series_instance_uid=row.series_instance_uid,
-                at=row.decided_at,
-                ctdi_vol_mgy=row.dose,
-                value=row.value,
-            )
-            for row in reversed(rows)
-        )
+        return tuple(made(**row._mapping) for row in reversed(rows))
 
     def observations(self, of: Selection, newest: int) -> tuple[Observation, ...]:
         """What was seen of the newest series, newest first."""

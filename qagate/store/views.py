@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from qagate.assessment import Assessment, Decision
 from qagate.store.codec import load_assessment, load_decision
 from qagate.store.engine import Store
+from qagate.store.rows import series_by_state
 from qagate.store.schema import conflict, outbox, refused, result, series, shadow_result
 from qagate.store.transitions import DeliveryState
 
@@ -111,9 +112,6 @@ class SeriesHistory:
     deliveries: tuple[DeliveryRow, ...] = ()
 
 
-_UNSENT = tuple(state.value for state in DeliveryState if state is not DeliveryState.SENT)
-
-
 class Views:
     """Questions to the store."""
 
@@ -124,12 +122,11 @@ class Views:
         """Counts by state, a page of series (newest first), what is stuck, what was refused."""
         where = sa.true() if state is None else series.c.state == state.upper()
         with self._store.read() as connection:
-            counts = connection.execute(
-                sa.select(series.c.state, sa.func.count().label("number")).group_by(series.c.state)
+            stuck = _deliveries().where(
+                outbox.c.state != DeliveryState.SENT.value, outbox.c.last_error.is_not(None)
             )
-            stuck = _deliveries().where(outbox.c.state.in_(_UNSENT), outbox.c.last_error.is_not(None))
             return Overview(
-                counts={row.state: row.number for row in counts},
+                counts=series_by_state(connection),
                 series=_series_rows(connection, where, limit, offset),
                 stuck=tuple(
                     DeliveryRow(**row._mapping)
@@ -199,17 +196,19 @@ class Views:
             deliveries = connection.execute(_deliveries().where(where).order_by(outbox.c.id))
             return SeriesHistory(
                 row=rows[0],
-                results=tuple(
-                    Result(
-                        revision=row.revision,
-                        decided_at=row.decided_at,
-                        assessment=load_assessment(row.assessment),
-                        decision=load_decision(row.decision),
-                    )
-                    for row in results
-                ),
+                results=tuple(result_of(row) for row in results),
                 deliveries=tuple(DeliveryRow(**row._mapping) for row in deliveries),
             )
+
+
+def result_of(row: sa.Row[Any]) -> Result:
+    """The result of a row of table `result`."""
+    return Result(
+        revision=row.revision,
+        decided_at=row.decided_at,
+        assessment=load_assessment(row.assessment),
+        decision=load_decision(row.decision),
+    )
 
 
 def _deliveries() -> sa.Select[Any]:

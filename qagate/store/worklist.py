@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from qagate.assessment import Verdict
+from qagate.assessment import BAD, Verdict
 from qagate.label import LabelKind
 from qagate.series import State
 from qagate.store.desk import DeskSeries, desk_series
@@ -187,7 +187,7 @@ def _open() -> sa.ColumnElement[bool]:
         label.c.revision == series.c.judged_revision,
         label.c.kind != LabelKind.RATING.value,
     )
-    bad = series.c.verdict.in_((Verdict.REVIEW.value, Verdict.REPEAT.value))
+    bad = series.c.verdict.in_(sorted(verdict.value for verdict in BAD))
     return sa.and_(bad, ~seen, ~answered)
 
 

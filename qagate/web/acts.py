@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Form, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
@@ -62,7 +62,8 @@ def act_word(kind: LabelKind | None) -> str:
         LabelKind.DISAGREE: _("disagrees"),
         LabelKind.REPEATING: _("is repeating"),
         LabelKind.CANNOT_REPEAT: _("cannot repeat"),
-    }.get(kind or LabelKind.RATING) or _("has seen it")
+        None: _("has seen it"),
+    }[kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +111,14 @@ def answer(
 ) -> None:
     """Keep one answer as a label of the visitor. Raises Problem with the mend."""
     words = "; ".join(filter(None, (BECAUSE.get(because, ""), reason.strip())))
+    keep(site, visitor, series_instance_uid=uid, revision=revision, kind=LabelKind(kind), reason=words)
+    site.audit(visitor, act=kind, series_instance_uid=uid, revision=revision)
+
+
+def keep(site: Site, visitor: Visitor, **said: Any) -> None:
+    """Keep what the visitor said, the fields of a `Label`. Raises Problem with the mend."""
     try:
-        said = Label(
-            series_instance_uid=uid,
-            revision=revision,
-            rater=visitor.name,
-            kind=LabelKind(kind),
-            reason=words,
-        )
-        Labels(site.store).add([said])
+        Labels(site.store).add([Label(rater=visitor.name, **said)])
     except ValueError as error:
         raise Problem(
             422, _("This cannot be kept: %(why)s. Change it and send it again.", why=error)
@@ -127,7 +127,6 @@ def answer(
         raise Problem(
             404, _("The gate does not know this series any more; nothing was recorded. Load the page again.")
         ) from None
-    site.audit(visitor, act=kind, series_instance_uid=uid, revision=revision)
 
 
 def acknowledge(site: Site, visitor: Visitor, seen: list[tuple[str, int]]) -> tuple[str, ...]:

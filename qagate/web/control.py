@@ -15,7 +15,7 @@ from qagate.store.outbox import Outbox
 from qagate.store.queue import Queue
 from qagate.store.roles import Roles
 from qagate.store.rows import text
-from qagate.store.views import Views
+from qagate.store.series_detail import SeriesDetails
 from qagate.web.errors import Problem
 from qagate.web.pages import page
 from qagate.web.routing import Here, Router, Visitor
@@ -73,7 +73,7 @@ def requeue(site: Site, series: list[str], *, failed: bool) -> int:
     if not series and not failed:
         raise Problem(422, _("Name a series, or ask for all that failed."))
     for uid in series:
-        if "\x00" in uid or Views(site.store).history(uid) is None:
+        if SeriesDetails(site.store).stamp(uid) is None:
             raise Problem(404, _("There is no such series; it may have been deleted."))
     return Queue(site.store).requeue(series, failed=failed)
 

@@ -16,7 +16,6 @@ from qagate.image import SliceImage
 
 THUMBNAIL = 96  #: pixels of a thumbnail's longer side
 PREVIEW = 384  #: the same of a tile's picture
-PREVIEW = 384  #: the same of a tile's picture
 _STEPS = 65_535
 _HEAT = (230, 60, 20)  #: colour of what is seen as bad; the viewer's script uses the same
 _HEAT_MOST = 0.6  #: opacity of the worst

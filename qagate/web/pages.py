@@ -58,10 +58,15 @@ def environment(clock: texts.Clock, *, site_name: str) -> jinja2.Environment:
 
 
 def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
-    """Render a template; `visitor`, `path` and the globals are there without being given."""
+    """Render a template; `visitor`, `path` and the globals are there without being given.
+
+    Raises TypeError for a name that would hide one of them.
+    """
     made: jinja2.Environment = request.app.state.site.templates
     visitor: Visitor = getattr(request.state, "visitor", OUTSIDER)
     known = {"visitor": visitor, "path": request.url.path, "request": request}
+    if hidden := context.keys() & (made.globals.keys() | known.keys()):
+        raise TypeError(f"{template} is given {', '.join(sorted(hidden))}, which every page has already")
     response = HTMLResponse(made.get_template(template).render(known | context), status)
     keep_form_secret(request, response)
     return response

@@ -10,8 +10,9 @@ from itertools import islice
 from qagate.assessment import Artefact
 from qagate.gate.agreement import alpha, icc, table
 from qagate.label import MAX_REASON, Label, LabelKind, Scale
-from qagate.store.labels import Labels, UnknownObject
+from qagate.store.labels import Labels
 from qagate.store.ratings import LOOKED_AT, Progress, Queue, RatingQueues, Subject, Task
+from qagate.web.acts import keep
 from qagate.web.errors import Problem
 from qagate.web.routing import Visitor
 from qagate.web.site import Site
@@ -60,27 +61,18 @@ def rate(site: Site, visitor: Visitor, given: Given) -> None:
     """Keep a rating. Raises Problem with the mend."""
     if given.scale not in SCALES:
         raise Problem(422, _("There is no such scale; choose 0-4 or 0-100."))
-    try:
-        label = Label(
-            series_instance_uid=given.series_instance_uid,
-            sop_instance_uid=given.sop_instance_uid,
-            revision=given.revision,
-            rater=visitor.name,
-            kind=LabelKind.RATING,
-            score=given.score,
-            scale=SCALES[given.scale],
-            artefacts=tuple(dict.fromkeys(given.artefacts)),
-            reason=_reason(given),
-        )
-        Labels(site.store).add([label])
-    except ValueError as error:
-        raise Problem(
-            422, _("This rating cannot be kept: %(why)s. Change it and send it again.", why=error)
-        ) from None
-    except UnknownObject:
-        raise Problem(
-            404, _("The gate does not know this series any more; nothing was recorded. Take the next one.")
-        ) from None
+    keep(
+        site,
+        visitor,
+        series_instance_uid=given.series_instance_uid,
+        sop_instance_uid=given.sop_instance_uid,
+        revision=given.revision,
+        kind=LabelKind.RATING,
+        score=given.score,
+        scale=SCALES[given.scale],
+        artefacts=tuple(dict.fromkeys(given.artefacts)),
+        reason=_reason(given),
+    )
     site.audit(
         visitor,
         act="rate",

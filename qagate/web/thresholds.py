@@ -9,6 +9,7 @@ from fastapi import Form, Request
 from fastapi.responses import Response
 
 from qagate import parts
+from qagate.assessment import Verdict
 from qagate.gate.policy import Policy
 from qagate.preview import Preview, preview
 from qagate.store.trends import Selection, Trends
@@ -24,7 +25,6 @@ router = Router()
 
 DAYS = (7, 30, 90)
 MOST_SERIES = 20_000  #: the newest are decided again
-_VERDICTS = ("PASS", "REVIEW", "REPEAT", "NOT_ASSESSED")
 
 Texts = Annotated[list[str], Form(max_length=200)]
 
@@ -94,7 +94,7 @@ def _page(
         days=days,
         choices=DAYS,
         found=found,
-        verdicts=_VERDICTS,
+        verdicts=[verdict.value for verdict in Verdict],
         percent=words.percent,
         most=MOST_SERIES,
         wrong=wrong,

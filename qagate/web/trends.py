@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Form, Query, Request
@@ -26,7 +26,7 @@ from qagate.web.routing import Here, Router, Visitor
 from qagate.web.security import Role
 from qagate.web.site import Site
 from qagate.web.texts import gettext as _
-from qagate.web.trend_choice import DAYS, AskedOfAll, AskedTrend, asked_of_all, choices
+from qagate.web.trend_choice import DAYS, Asked, AskedOfAll, AskedTrend, asked_of_all, choices
 
 router = Router()
 
@@ -69,13 +69,11 @@ def overview(
 @router.get("/trends/chart", rule=Role.VIEWER)
 def chart(request: Request, site: Here, of: AskedTrend) -> Response:
     """The control chart of a figure."""
-    return page(
+    return _page(
         request,
+        site,
+        of,
         "trends_chart.html",
-        of=of,
-        choices=choices(site, of),
-        figure_word=words.figure,
-        days=DAYS,
         chart=trend_charts.control_figure(site, of),
         markers=trend_charts.markers(site, of),
         exports=of.address("/trends/control.KIND"),
@@ -87,12 +85,11 @@ def chart(request: Request, site: Here, of: AskedTrend) -> Response:
 def alerts(request: Request, site: Here, of: AskedOfAll) -> Response:
     """Alert rate, its truth, and repeats by reason."""
     weekly, reasons = trend_charts.outcome_figures(site, of)
-    return page(
+    return _page(
         request,
+        site,
+        of,
         "trends_alerts.html",
-        of=of,
-        choices=choices(site, of),
-        days=DAYS,
         weekly=weekly,
         reasons=reasons,
         exports={name: of.address(f"/trends/{name}.KIND") for name in ("alerts", "repeats")},
@@ -102,13 +99,11 @@ def alerts(request: Request, site: Here, of: AskedOfAll) -> Response:
 @router.get("/trends/dose", rule=Role.VIEWER)
 def dose(request: Request, site: Here, of: AskedTrend) -> Response:
     """A figure against dose."""
-    return page(
+    return _page(
         request,
+        site,
+        of,
         "trends_dose.html",
-        of=of,
-        choices=choices(site, of),
-        figure_word=words.figure,
-        days=DAYS,
         chart=trend_charts.dose_figure(site, of),
         exports=of.address("/trends/dose.KIND"),
     )
@@ -159,6 +154,17 @@ def accept(site: Here, visitor: Visitor, number: int, reason: Annotated[str, For
     stewardship.accept(site.settings, number, actor=visitor.name, reason=reason.strip())
     site.audit(visitor, act="accept baseline", baseline=number, reason=reason.strip())
     return RedirectResponse(f"/trends?accepted={number}", 303)
+
+
+def _page(request: Request, site: Site, of: Asked, template: str, **shown: Any) -> Response:
+    """A page with the filters of the trends above what it shows."""
+    filters: dict[str, Any] = {
+        "of": of,
+        "choices": choices(site, of),
+        "days": DAYS,
+        "figure_word": words.figure,
+    }
+    return page(request, template, **filters, **shown)
 
 
 def _watched(site: Site, row: BaselineRow) -> Watched:

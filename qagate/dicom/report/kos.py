@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 
-from qagate.assessment import Assessment, Decision, Finding, Verdict
+from qagate.assessment import BAD, Assessment, Decision, Finding
 from qagate.dicom.report import codes, document
 from qagate.dicom.report import content as item
 from qagate.dicom.report import source as read
@@ -18,7 +18,6 @@ from qagate.dicom.report.sr import weightiest
 KIND = document.Kind(
     name="kos", modality="KO", series_number=9002, sop_class_uid="1.2.840.10008.5.1.4.1.1.88.59"
 )
-BAD = frozenset({Verdict.REVIEW, Verdict.REPEAT})
 
 
 def build_kos(

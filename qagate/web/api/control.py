@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
@@ -208,17 +210,24 @@ def models(site: Here) -> dict[str, Any]:
     }
 
 
-@router.post("/models/promote", rule=Role.PHYSICIST, response_model=DoneOut)
-def promote(site: Here, visitor: Visitor, wanted: PromoteIn) -> DoneOut:
-    """Make a model champion; 409 with what speaks against it."""
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What speaks against an act on models becomes a Problem 409."""
     try:
-        stewardship.promote(
-            site.settings, wanted.name, actor=visitor.name, reason=wanted.reason.strip(), force=wanted.force
-        )
+        yield
     except StoreError:
         raise
     except (ValueError, RuntimeError) as error:
         raise Problem(409, str(error)) from None
+
+
+@router.post("/models/promote", rule=Role.PHYSICIST, response_model=DoneOut)
+def promote(site: Here, visitor: Visitor, wanted: PromoteIn) -> DoneOut:
+    """Make a model champion; 409 with what speaks against it."""
+    with _refusals():
+        stewardship.promote(
+            site.settings, wanted.name, actor=visitor.name, reason=wanted.reason.strip(), force=wanted.force
+        )
     site.audit(visitor, act="promote model", model=wanted.name, reason=wanted.reason, forced=wanted.force)
     return DoneOut(count=1)
 
@@ -226,12 +235,8 @@ def promote(site: Here, visitor: Visitor, wanted: PromoteIn) -> DoneOut:
 @router.post("/models/rollback", rule=Role.PHYSICIST, response_model=DoneOut)
 def rollback(site: Here, visitor: Visitor, wanted: ReasonIn) -> DoneOut:
     """Make the former champion champion again; 409 when there is none."""
-    try:
+    with _refusals():
         stewardship.rollback(site.settings, actor=visitor.name, reason=wanted.reason.strip())
-    except StoreError:
-        raise
-    except (ValueError, RuntimeError) as error:
-        raise Problem(409, str(error)) from None
     site.audit(visitor, act="rollback model", reason=wanted.reason)
     return DoneOut(count=1)
 

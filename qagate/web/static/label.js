@@ -1,7 +1,7 @@
 // The label page by keyboard: a digit or two, a letter for each artefact, Enter.
 
 import { ask, typing } from "./base.js";
-import { viewers } from "./viewer.js";
+import { viewers } from "./viewers.js";
 
 const DIGITS_MS = 900; // digits typed within this time make one number
 const [viewer] = viewers();

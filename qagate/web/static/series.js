@@ -1,7 +1,7 @@
 // The series page: viewers; a click on the curve shows its slice; a new verdict is told, or shown where there was none.
 
 import { follow } from "./events.js";
-import { viewers } from "./viewer.js";
+import { viewers } from "./viewers.js";
 
 const made = viewers();
 

@@ -1,8 +1,9 @@
 // The slice viewer: 16-bit pixels from the gate, window and zoom here. One instance a <section class="viewer">.
 
-import { ask, typing } from "./base.js";
+import { ask } from "./base.js";
+import { Input } from "./viewer_input.js";
+import { Pixels } from "./viewer_pixels.js";
 
-const KEPT_BYTES = 256 << 20; // of decoded slices, per viewer
 const AHEAD = 3; // slices fetched on either side
 const HEAT = [230, 60, 20]; // as in qagate/web/imaging.py
 const ZOOM_MOST = 16;
@@ -27,17 +28,14 @@ export class Viewer extends EventTarget {
     this.lut = new Uint32Array(65536);
     this.slices = [];
     this.scores = new Map();
-    this.kept = new Map();
-    this.bytes = 0;
+    this.pixels = new Pixels((rest) => this.address(rest), this.texts.failed);
     this.number = 0;
-    this.tool = "window";
     this.opacity = 0;
     this.inverted = false;
     this.window = null;
     this.view = { zoom: 1, x: 0, y: 0 };
-    this.pointers = new Map();
+    this.input = new Input(this);
     this.ready = this.load();
-    this.listen();
   }
 
   address(rest) {
@@ -97,13 +95,19 @@ export class Viewer extends EventTarget {
       const words = document.createElement("span");
       words.textContent = score ? `${one.number} · ${hundredths.format(score.quality)}` : one.number;
       button.append(image, words);
-      button.title = fill(score ? this.texts.sliceScored : this.texts.slice,
-        { n: one.number, count: this.slices.length, q: score && hundredths.format(score.quality) });
+      button.title = this.told(one.number);
       button.setAttribute("aria-label", button.title);
       if (score) button.classList.add("scored", this.grade(score.quality));
       return button;
     });
     this.strip.replaceChildren(...made);
+  }
+
+  /** "Slice 3 of 24", with its quality where it has one. */
+  told(number) {
+    const score = this.scores.get(number);
+    return fill(score ? this.texts.sliceScored : this.texts.slice,
+      { n: number, count: this.slices.length, q: score && hundredths.format(score.quality) });
   }
 
   grade(quality) {
@@ -119,7 +123,7 @@ export class Viewer extends EventTarget {
     const changed = number !== this.number;
     this.number = number;
     if (changed) this.mark();
-    const pixels = await this.pixels(number);
+    const pixels = await this.pixels.of(number, this.number);
     if (number !== this.number) return; // scrolled on meanwhile
     this.current = pixels;
     if (pixels.problem) {
@@ -133,7 +137,7 @@ export class Viewer extends EventTarget {
     if (changed) this.dispatchEvent(new CustomEvent("slice", { detail: this.slices[number - 1] }));
     for (let step = 1; step <= (this.only ? 0 : AHEAD); step++) {
       for (const other of [number + step, number - step]) {
-        if (other >= 1 && other <= this.slices.length && number === this.number) await this.pixels(other);
+        if (other >= 1 && other <= this.slices.length && number === this.number) await this.pixels.of(other, this.number);
       }
     }
   }
@@ -150,43 +154,9 @@ export class Viewer extends EventTarget {
       const middle = offsetLeft - this.strip.offsetLeft - (this.strip.clientWidth - offsetWidth) / 2;
       this.strip.scrollTo({ left: middle });
     }
-    const score = this.scores.get(this.number);
-    const words = fill(score ? this.texts.sliceScored : this.texts.slice,
-      { n: this.number, count: this.slices.length, q: score && hundredths.format(score.quality) });
+    const words = this.told(this.number);
     this.root.querySelector(".where").textContent = words;
     this.canvas.setAttribute("aria-label", words);
-  }
-
-  pixels(number) {
-    let found = this.kept.get(number);
-    if (found) {
-      this.kept.delete(number);
-      this.kept.set(number, found); // the newest last
-      return found;
-    }
-    found = this.fetchPixels(number);
-    this.kept.set(number, found);
-    return found;
-  }
-
-  async fetchPixels(number) {
-    const response = await ask(this.address(`slices/${number}/pixels`), { background: true }).catch(() => null);
-    if (!response?.ok) {
-      this.kept.delete(number);
-      return { problem: (await response?.json().catch(() => null))?.detail ?? this.texts.failed };
-    }
-    const read = (name) => Number(response.headers.get(`X-${name}`));
-    const stored = new Uint16Array(await response.arrayBuffer());
-    this.bytes += stored.byteLength;
-    for (const [old] of this.kept) {
-      if (this.bytes <= KEPT_BYTES || old === this.number) break;
-      this.bytes -= stored.byteLength;
-      this.kept.delete(old);
-    }
-    return {
-      stored, rows: read("Rows"), columns: read("Columns"), slope: read("Slope"),
-      intercept: read("Intercept"), centre: read("Centre"), width: read("Width"),
-    };
   }
 
   /** Grey levels by the window; the linear function of PS3.3 C.11.2.1.2. */
@@ -273,6 +243,12 @@ export class Viewer extends EventTarget {
     this.paint();
   }
 
+  pan(dx, dy) {
+    this.view.x += dx;
+    this.view.y += dy;
+    this.draw();
+  }
+
   fit() {
     this.view = { zoom: 1, x: 0, y: 0 };
     this.draw();
@@ -322,50 +298,6 @@ export class Viewer extends EventTarget {
       ? `${column}, ${row}: ${shortly(stored[row * columns + column] * slope + intercept)}${this.texts.unit}` : "";
   }
 
-  listen() {
-    const canvas = this.canvas;
-    new ResizeObserver(() => this.draw()).observe(canvas);
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      if (event.ctrlKey) this.zoom(Math.exp(-event.deltaY / 300));
-      else this.show(this.number + Math.sign(event.deltaY));
-    }, { passive: false });
-    canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-    canvas.addEventListener("dblclick", () => this.fit());
-    canvas.addEventListener("pointerdown", (event) => {
-      canvas.setPointerCapture(event.pointerId);
-      this.pointers.set(event.pointerId, [event.clientX, event.clientY]);
-      this.scrolled = 0;
-    });
-    for (const end of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(end, (event) => this.pointers.delete(event.pointerId));
-    }
-    canvas.addEventListener("pointermove", (event) => this.drag(event));
-    canvas.addEventListener("keydown", (event) => this.keyOnCanvas(event));
-    this.strip?.addEventListener("click", (event) => {
-      const button = event.target.closest("button");
-      if (button) this.show(Number(button.dataset.number));
-    });
-    this.strip?.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      if (!step) return;
-      event.preventDefault();
-      event.stopPropagation();
-      this.show(this.number + step);
-      this.strip.children[this.number - 1].focus();
-    });
-    for (const input of this.root.querySelectorAll('input[data-tool]')) {
-      input.addEventListener("change", () => { this.tool = input.dataset.tool; });
-    }
-    // A finger has no wheel to scroll with.
-    if (matchMedia("(pointer: coarse)").matches) this.root.querySelector('input[data-tool="scroll"]').click();
-    this.root.querySelector(".map-only input")?.addEventListener("input", (event) => this.setMap(event.target.value / 100));
-    this.root.querySelector("select")?.addEventListener("change", (event) => this.preset(event.target.value));
-    for (const button of this.root.querySelectorAll("button[data-do]")) {
-      button.addEventListener("click", () => this.act(button.dataset.do));
-    }
-  }
-
   act(name) {
     if (name === "invert") this.invert();
     else if (name === "fit") this.fit();
@@ -375,108 +307,8 @@ export class Viewer extends EventTarget {
     else if (name === "next") this.show(this.number + 1);
     else if (name === "map") this.setMap(this.opacity > 0 ? 0 : 0.6);
   }
-
-  drag(event) {
-    this.point(event);
-    const before = this.pointers.get(event.pointerId);
-    if (!before) return;
-    const [dx, dy] = [event.clientX - before[0], event.clientY - before[1]];
-    if (this.pointers.size === 2) {
-      const [other] = [...this.pointers].filter(([id]) => id !== event.pointerId).map(([, at]) => at);
-      const apart = (x, y) => Math.hypot(x - other[0], y - other[1]) || 1;
-      this.zoom(apart(event.clientX, event.clientY) / apart(...before));
-    } else this.dragWith(event.shiftKey || event.buttons & 6 ? "pan" : this.tool, dx, dy);
-    this.pointers.set(event.pointerId, [event.clientX, event.clientY]);
-  }
-
-  dragWith(tool, dx, dy) {
-    if (tool === "window" && this.window) {
-      const step = Math.max(this.window.width, 10 * Math.abs(this.current?.slope ?? 1)) / 300;
-      this.setWindow(this.window.centre + dy * step, this.window.width + dx * step);
-    } else if (tool === "pan") {
-      const ratio = window.devicePixelRatio || 1;
-      this.view.x += dx * ratio;
-      this.view.y += dy * ratio;
-      this.draw();
-    } else if (tool === "zoom") this.zoom(Math.exp(-dy / 150));
-    else if (tool === "scroll") {
-      this.scrolled += dy;
-      const steps = Math.trunc(this.scrolled / 8);
-      this.scrolled -= steps * 8;
-      if (steps) this.show(this.number + steps);
-    }
-  }
-
-  keyOnCanvas(event) {
-    const step = { ArrowUp: -1, ArrowDown: 1, PageUp: -10, PageDown: 10, Home: -1e6, End: 1e6 }[event.key];
-    if (step && !event.shiftKey) {
-      event.preventDefault();
-      this.show(this.number + step);
-    }
-  }
-
-  /** Keys of the page; true when the key was the viewer's. */
-  key(event) {
-    if (typing(event) || event.target.closest?.('input[type="range"], input[type="radio"]')) return false;
-    const { centre, width } = this.window ?? {};
-    const step = (width ?? 0) / 20;
-    if (event.shiftKey && width) {
-      const shifts = {
-        ArrowUp: [step, 0], ArrowDown: [-step, 0], ArrowLeft: [0, -step], ArrowRight: [0, step],
-      }[event.key];
-      if (shifts) {
-        this.setWindow(centre + shifts[0], width + shifts[1]);
-        return true;
-      }
-    }
-    const name = {
-      ArrowLeft: "previous", ArrowRight: "next", "+": "in", "-": "out", f: "fit", i: "invert", m: "map",
-    }[event.key];
-    if (!name || (name === "map" && !this.scores.size)) return false;
-    this.act(name);
-    return true;
-  }
 }
 
 function shortly(value) {
   return Math.abs(value) >= 100 || Number.isInteger(value) ? String(Math.round(value)) : shorter.format(value);
-}
-
-/** Every viewer of the page; the keys go to the one that has the focus, else to the first. */
-export function viewers() {
-  const made = [...document.querySelectorAll("section.viewer")].map((root) => new Viewer(root));
-  document.addEventListener("keydown", (event) => {
-    const active = made.find((one) => one.root.contains(document.activeElement)) ?? made[0];
-    if (active?.key(event)) event.preventDefault();
-  });
-  Promise.all(made.map((one) => one.ready)).then(() => together(made));
-  return made;
-}
-
-/** From now on all scroll together, the first leading, and their maps have the scale of the worst. */
-function together(made) {
-  const [first] = made;
-  const mapped = made.filter((one) => one.ends && one.weights === first.weights);
-  const worst = mapped.reduce((low, one) => (one.ends[1] < low.ends[1] ? one : low), first);
-  for (const one of mapped) {
-    one.ends = worst.ends;
-    one.paint();
-  }
-  for (const one of made) {
-    one.addEventListener("slice", ({ detail }) => {
-      for (const other of made) if (other !== one) follow(other, detail);
-    });
-    if (one !== first && first.slices.length) follow(one, first.slices[first.number - 1]);
-  }
-}
-
-/** Show the slice that lies nearest; by number where positions are not known. */
-function follow(viewer, slice) {
-  const there = viewer.slices.filter((one) => one.position_mm !== null);
-  let number = slice.number;
-  if (slice.position_mm !== null && there.length) {
-    const far = (one) => Math.abs(one.position_mm - slice.position_mm);
-    number = there.reduce((best, one) => (far(one) < far(best) ? one : best)).number;
-  }
-  if (viewer.number !== number) viewer.show(number);
 }
