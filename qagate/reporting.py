@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,21 @@ class Destination:
     sr_class: SRClass = "comprehensive3d"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldRules:
+    """What waits in the gate before it goes to the archives; without arguments nothing does."""
+
+    verdicts: frozenset[Verdict] = frozenset()
+    failures: bool = False  #: a series that could not be scored
+    limit_s: float = 0.0  #: a held series goes by itself after so many seconds; 0: never
+
+    @property
+    def sentence(self) -> str:
+        """What the alert says of a held series."""
+        limit = f" or {_duration(self.limit_s)} are over" if self.limit_s else ""
+        return f"The images are held in the gate, not sent, until somebody releases them{limit}."
+
+
 class Reporter:
     """Writes the documents of a decision and lists what must be delivered."""
 
@@ -62,26 +77,33 @@ class Reporter:
         alerter: Alerter,
         alert_verdicts: Sequence[Verdict],
         identity: Callable[[Series], ReportIdentity],
+        hold: HoldRules | None = None,
     ) -> None:
         self._spool, self._folder = spool, folder
         self._destinations = tuple(destinations)
         self._alerter = alerter
         self._alert_verdicts = tuple(alert_verdicts)
         self._identity = identity
+        self._hold = hold or HoldRules()
         folder.mkdir(parents=True, exist_ok=True)
 
     def deliveries(self, series: Series, examination: Examination) -> list[OutboxItem]:
         """Write SR and KOS and return every delivery of this revision, alert first."""
-        items = self._alerts(series, examination)
+        held = examination.decision.verdict in self._hold.verdicts
+        items: list[OutboxItem] = []
         try:
             items += self._documents(series, examination)
         except ReportError as error:
             # Without a usable header there is no study to put a report in; the decision still stands.
             log.error("report_impossible", series_instance_uid=series.series_instance_uid, reason=str(error))
-        return items + self.images(series)
+        items = [replace(item, held=held) for item in items + self._images(series)]
+        return self._alerts(series, examination, held and not series.images_out) + items
 
-    def images(self, series: Series) -> list[OutboxItem]:
-        """The deliveries of the series itself, due whatever became of its assessment."""
+    def failed(self, series: Series) -> list[OutboxItem]:
+        """The deliveries of a series that could not be scored: itself alone."""
+        return [replace(item, held=self._hold.failures) for item in self._images(series)]
+
+    def _images(self, series: Series) -> list[OutboxItem]:
         paths = json.dumps([instance.path for instance in series.instances])
         return [
             OutboxItem(kind=Kind.FORWARD, destination=to.name, payload=paths)
@@ -89,10 +111,12 @@ class Reporter:
             if to.images
         ]
 
-    def _alerts(self, series: Series, examination: Examination) -> list[OutboxItem]:
+    def _alerts(self, series: Series, examination: Examination, held: bool) -> list[OutboxItem]:
         if examination.decision.verdict not in self._alert_verdicts:
             return []
-        message = self._alerter.compose(series, examination.assessment, examination.decision)
+        message = self._alerter.compose(
+            series, examination.assessment, examination.decision, self._hold.sentence if held else ""
+        )
         return [
             OutboxItem(kind=Kind.ALERT, destination=name, payload=alert_payload(message))
             for name in self._alerter.destinations
@@ -177,3 +201,8 @@ class Reporter:
 def report_path(folder: Path, series_instance_uid: str, revision: int, kind: str = "comprehensive3d") -> Path:
     """Where a document of one revision lies; kind: an SR class or "kos"."""
     return folder / series_instance_uid / f"{revision}-{kind}.dcm"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{seconds:g} seconds" if seconds < 120 else f"{minutes} minutes"

@@ -69,8 +69,8 @@ def _care(settings: Settings, store: Store, spool: Spool) -> dict[str, tuple[Cal
 def _reap(settings: Settings, queue: Queue, outbox: Outbox, reporter: Reporter) -> None:
     """Take leases back; a series given up that way is still sent on, as its mode asks."""
     queue.reap(settings.worker.max_attempts)
-    for series in queue.failed_unsent() if settings.mode == "forward" else ():
-        outbox.add(series.series_id, series.revision, reporter.images(series))
+    for series in queue.failed_unsent() if parts.image_archives(settings) else ():
+        outbox.add(series.series_id, series.revision, reporter.failed(series))
 
 
 def _senders(settings: Settings, spool: Spool, outbox: Outbox, asked: Asked) -> Iterator[Sender]:

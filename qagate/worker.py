@@ -105,7 +105,7 @@ class Worker:
 
     def _give_up(self, series: Series, reason: str) -> None:
         log.exception("scoring_failed", series_instance_uid=series.series_instance_uid, reason=reason)
-        images = self._reporter.images(series)
+        images = self._reporter.failed(series)
         self._guarded(lambda: self._queue.fail(series, reason, self._max_attempts, images))
 
     def _examine(self, group: Sequence[Series]) -> None:
