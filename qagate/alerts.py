@@ -242,8 +242,11 @@ class Alerter:
         self, series: Series, assessment: Assessment, decision: Decision, held: str = ""
     ) -> AlertMessage:
         """`compose` with this alerter's settings."""
-        settings = {"include_patient": self._include_patient, "title": self._title, "body": self._body}
-        return compose(series, assessment, decision, **settings, held=held)
+        allowed = self._include_patient
+        return compose(
+            series, assessment, decision,
+            include_patient=allowed, title=self._title, body=self._body, held=held,
+        )  # fmt: skip
 
     def send(self, message: AlertMessage, only: Collection[str] | None = None) -> None:
         """Send to every destination, or to those named in `only`; all are tried before it raises.

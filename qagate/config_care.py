@@ -1,4 +1,4 @@
-"""The settings that look after what the gate has: hold, retention, the daily reconciliation, the audit's export."""
+"""The settings that look after what the gate has: hold, retention, reconciliation, the audit's export."""
 
 from __future__ import annotations
 

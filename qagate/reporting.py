@@ -181,20 +181,9 @@ class Reporter:
         return report_path(self._folder, series.series_instance_uid, revision, kind)
 
     def _write(self, series: Series, kind: str, document: Dataset) -> Path:
-        """Write a document durably under the name of its revision, replacing a former run's."""
+        """Write a document under the name of its revision, replacing a former run's."""
         path = self._path(series, series.revision, kind)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.part")
-        with temporary.open("wb") as file:
-            file.write(to_bytes(document))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_document(path, document)
         return path
 
 
@@ -206,3 +195,19 @@ def report_path(folder: Path, series_instance_uid: str, revision: int, kind: str
 def _duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{seconds:g} seconds" if seconds < 120 else f"{minutes} minutes"
+
+
+def write_document(path: Path, document: Dataset) -> None:
+    """Write a document durably: after a crash it is there as a whole, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.part")
+    with temporary.open("wb") as file:
+        file.write(to_bytes(document))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,4 +1,4 @@
-"""Series that wait in the gate, and their release: by a person, by the gate when the time is over, all at once."""
+"""Series that wait in the gate, and their release: by a person, or by the gate when the time is over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from qagate.store.audit import append
 from qagate.store.engine import Store
 from qagate.store.errors import StoreError
-from qagate.store.posting import GATE, let_go
+from qagate.store.posting import GATE, Kind, let_go
 from qagate.store.rows import text
 from qagate.store.schema import outbox, series
 from qagate.store.transitions import DeliveryState
@@ -105,8 +105,27 @@ def waiting(connection: sa.Connection) -> Waiting:
     return Waiting(**connection.execute(query).one()._mapping)
 
 
-def held_since(connection: sa.Connection, ids: Collection[int]) -> Mapping[int, datetime]:
-    """Key of each of these series that waits -> since when."""
-    since = sa.func.min(outbox.c.created_at).label("since")
-    query = sa.select(outbox.c.series_id, since).where(IS_HELD, outbox.c.series_id.in_(ids))
-    return {row.series_id: row.since for row in connection.execute(query.group_by(outbox.c.series_id))}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What became of a series beside its verdict."""
+
+    held_since: datetime | None = None  #: UTC; None: it is not held
+    rejected: bool = False  #: a person rejected it, or an earlier revision of it
+
+
+def standings(connection: sa.Connection, ids: Collection[int]) -> Mapping[int, Standing]:
+    """Key -> standing of those of these series that are held or rejected."""
+    rejection = outbox.c.kind == Kind.REJECTION.value
+    query = (
+        sa.select(
+            outbox.c.series_id,
+            sa.func.min(outbox.c.created_at).filter(IS_HELD).label("held_since"),
+            sa.func.count().filter(rejection).label("notes"),
+        )
+        .where(outbox.c.series_id.in_(ids), sa.or_(IS_HELD, rejection))
+        .group_by(outbox.c.series_id)
+    )
+    return {
+        row.series_id: Standing(held_since=row.held_since, rejected=row.notes > 0)
+        for row in connection.execute(query)
+    }

@@ -78,9 +78,7 @@ class Rejections:
             released = let_go(connection, of.series_id, now)
             insert_items(connection, of.series_id, of.revision, notes, now)
             if State(row.state) is State.DELIVERED:
-                connection.execute(
-                    move(State.DELIVERED, State.DECIDED).where(series.c.id == of.series_id)
-                )
+                connection.execute(move(State.DELIVERED, State.DECIDED).where(series.c.id == of.series_id))
             told = {
                 "revision": of.revision, "instances": len(of.instances), "reason": text(reason),
                 "archives": [note.destination for note in notes], "released": released,

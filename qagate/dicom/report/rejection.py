@@ -102,9 +102,7 @@ def build_rejection(
     return note
 
 
-def _content(
-    rejected: Sequence[Source], rejection: Rejection, identity: ReportIdentity
-) -> Iterator[Dataset]:
+def _content(rejected: Sequence[Source], rejection: Rejection, identity: ReportIdentity) -> Iterator[Dataset]:
     yield item.code(item.HAS_CONCEPT_MOD, codes.TITLE_MODIFIER, REASONS[rejection.reason])
     yield item.code(item.HAS_CONCEPT_MOD, codes.LANGUAGE, codes.ENGLISH)
     yield item.code(item.HAS_OBS_CONTEXT, codes.OBSERVER_TYPE, codes.PERSON)
