@@ -111,7 +111,8 @@ def status(overview: Overview, service: Service, as_json: bool) -> None:
     )
     if overview.held.count and overview.held.since is not None:
         click.secho(
-            f"{overview.held.count} held, the first {_ago(overview.held.since)}: `qagate release UID` sends it",
+            f"{overview.held.count} held, the first decided {_ago(overview.held.since)}: "
+            "`qagate release UID` sends it",
             fg="yellow",
         )
     for row in overview.series:

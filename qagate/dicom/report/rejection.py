@@ -14,10 +14,12 @@ from types import MappingProxyType
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
+from qagate.assessment import Assessment
 from qagate.dicom.report import codes, document
 from qagate.dicom.report import content as item
 from qagate.dicom.report.document import ReportIdentity
 from qagate.dicom.report.source import ReportError, Source
+from qagate.dicom.report.sr import weightiest
 from qagate.series import Instance
 
 KIND = document.Kind(
@@ -112,3 +114,9 @@ def _content(rejected: Sequence[Source], rejection: Rejection, identity: ReportI
     yield item.text(item.CONTAINS, codes.KEY_OBJECT_DESCRIPTION, told)
     for one in rejected:
         yield (item.image if one.is_image else item.composite)(item.CONTAINS, None, one.uids)
+
+
+def suggested_reason(assessment: Assessment, modality: str) -> str:
+    """The reason of CID 7011 that the weightiest finding suggests; "" where there is none."""
+    worst = weightiest(assessment.findings)
+    return "" if worst is None else codes.rejection_reason(worst.artefact, modality).value
