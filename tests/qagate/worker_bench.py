@@ -75,9 +75,11 @@ class Bench:
             alert_verdicts=(),
             identity=identity,
         )
-        values: dict[str, Any] = {"batch_series": 4, "lease_s": 30.0, "max_attempts": 2, "poll_s": 0.01}
+        values: dict[str, Any] = {
+            "batch_series": 4, "lease_s": 30.0, "max_attempts": 2, "poll_s": 0.01, "reporter": reporter,
+        }  # fmt: skip
         return Worker(
-            name="w1", queue=self.queue, spool=self.spool, reporter=reporter, policy=policy, watch=watch,
+            name="w1", queue=self.queue, spool=self.spool, policy=policy, watch=watch,
             models=models or Fixed(champion=Served(scorer=Scorer(self.network))),
             shadow=Shadow(shadows=Shadows(self.store), watch=watch, policy=policy), **(values | settings),
         )  # fmt: skip
