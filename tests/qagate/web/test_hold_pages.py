@@ -58,7 +58,7 @@ def test_a_held_series_says_so_and_until_when(radiographer: Any, viewer: Any, he
     assert "Release</button>" in page and "The repeat was taken" in page
     looked = viewer.get(f"/series/{held}").text
     assert "have not been sent" in looked and "Release</button>" not in looked and "/reject" not in looked
-    assert "1 held" in viewer.get("/worklist").text and "held since" in viewer.get("/worklist?only=held").text
+    assert "1 held" in viewer.get("/worklist").text and "held <time" in viewer.get("/worklist?only=held").text
     assert "Held, not sent to the archive" in viewer.get("/console").text
     assert "1 series is held" in viewer.get("/console").text
 
