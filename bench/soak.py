@@ -256,10 +256,9 @@ def _fsck(folder: Path) -> str:
 
 def _flat(soak: Soak, samples: Sequence[Sample], before: Sample, after: Sample) -> Iterator[Check]:
     memory = {role: [one.rss_mb.get(role, 0.0) for one in samples] for role in before.pids}
-    yield from flatness(
-        [one.at_s for one in samples], memory, (before.handles, before.threads), (after.handles, after.threads),
-        hour_s=soak.hour_s, minutes=soak.minutes,
-    )  # fmt: skip
+    first, last = (before.handles, before.threads), (after.handles, after.threads)
+    times_s = [one.at_s for one in samples]
+    yield from flatness(times_s, memory, first, last, hour_s=soak.hour_s, minutes=soak.minutes)
 
 
 if __name__ == "__main__":

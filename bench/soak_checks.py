@@ -63,7 +63,7 @@ def books(of: Facts) -> Iterator[Check]:
     yield _check(
         "decided: every series' last revision, each revision once",
         not undecided and not twice and set(of.decided) == of.results.keys(),
-        f"{len(of.results)} revisions of {len(of.current)} series, {len(undecided)} undecided, {len(twice)} twice",
+        f"{len(of.results)} revisions of {len(of.current)} series, {len(undecided)} missing, {len(twice)} twice",
     )
     missing = {uid for uid, digest in of.recorded.items() if digest not in of.archived.get(uid, ())}
     changed = {uid for uid, all_ in of.archived.items() if len(set(all_)) > 1}
@@ -144,7 +144,8 @@ def flatness(
     for name, values in {"all roles": total, **memory}.items():
         found = growth(times_s, values, hour_s)
         told = (
-            f"{found.per_hour:+.2f} MB an hour of the day ({CONFIDENCE:.0%}: {found.low:+.2f} to {found.high:+.2f}); "
+            f"{found.per_hour:+.2f} MB an hour of the day "
+            f"({CONFIDENCE:.0%}: {found.low:+.2f} to {found.high:+.2f}); "
             f"{values[0]:.0f} MB at first, {max(values):.0f} at most, {values[-1]:.0f} at last"
         )
         passed = found.high <= GROWTH_MB if judged else None

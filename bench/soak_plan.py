@@ -57,7 +57,7 @@ def ae_title(scanner: int) -> str:
 
 
 def day(scanners: int, count: int, *, slices: tuple[int, int] = (20, 200), seed: int = 1) -> list[Planned]:
-    """About `count` series, most of them short; each scanner sends one in the rush, some while nobody stores."""
+    """About `count` series, most of them short; every scanner sends one in the rush, some in DOWN."""
     drawn = random.Random(seed)
     low, high = slices
     times = [(scanner, RUSH) for scanner in range(scanners)]

@@ -43,7 +43,8 @@ def _panels(result: Mapping[str, Any], count: int) -> tuple[Figure, Sequence[Axe
         one.set_xlim(0, max(HOURS, *_hours(result)))
     axes[-1].set_xticks(range(0, HOURS + 1, 2))
     axes[-1].set_xlabel(
-        f"hour of the day ({result['minutes']:g} minutes for 24 h); grey: archive down; dotted: every scanner sends"
+        f"hour of the day ({result['minutes']:g} minutes for 24 h); "
+        "grey: archive down; dotted: every scanner sends"
     )
     return figure, axes
 
@@ -109,6 +110,7 @@ def rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     latency, verdicts = result["alert_latency_s"], result["verdicts"]
     day = result["series"] / result["scanners"]
     busy = result["cpu_s"] / (result["minutes"] * 60)
+    again = ", ".join(f"{count} {name}" for name, count in result["sent_again"].items())
     return [
         ("version, date", f"{result['qagate']}, {result['measured_at'][:10]}"),
         ("machine", f"{result['machine']['cores']} cores, {result['machine']['cpu']}; load before the run "
@@ -119,10 +121,9 @@ def rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("series, instances", f"{result['series']}, {result['instances']}"),
         ("verdicts", ", ".join(f"{name} {count}" for name, count in sorted(verdicts.items()))),
         ("last slice → alert", f"median {latency['median']:.1f} s, 95 % within {latency['p95']:.1f} s, "
-                               f"longest {latency['max']:.1f} s; 2 s quiet time (10 s after an abort) included"),
+                               f"longest {latency['max']:.1f} s; the quiet time of 2 s is in it"),
         ("CPU of the gate", f"{busy:.2f} cores on average"),
-        ("sent again to the archive", ", ".join(f"{count} {name}" for name, count in result["sent_again"].items())
-         or "nothing"),
+        ("sent again to the archive", again or "nothing"),
         ("delivered after the last series", f"{result['drained_s']:.0f} s"),
         ("database, spool at the end", f"{result['samples'][-1]['database_mb']:.0f} MB, "
                                        f"{result['samples'][-1]['spool_mb']:.0f} MB"),

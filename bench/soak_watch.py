@@ -63,7 +63,7 @@ def _of(pid: int) -> tuple[float, int, int, float]:
     try:
         pages = int((folder / "statm").read_text().split()[1])
         fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        handles = len(os.listdir(folder / "fd"))
+        handles = sum(1 for _ in (folder / "fd").iterdir())
     except OSError:
         return 0.0, 0, 0, 0.0
     ticks = os.sysconf("SC_CLK_TCK")

@@ -95,8 +95,8 @@ def _anatomy(height: float, side: int) -> npt.NDArray[np.float32]:
     hounsfield[ellipse((0, 0), (0.85, 0.6))] = -90.0
     hounsfield[ellipse((0, 0), (0.8, 0.55))] = 45.0
     lung = 0.25 + 0.12 * np.sin(np.pi * height)
-    for side in (-1, 1):
-        hounsfield[ellipse((side * 0.4, -0.03), (lung, 0.38))] = -830.0
+    for lobe in (-1, 1):
+        hounsfield[ellipse((lobe * 0.4, -0.03), (lung, 0.38))] = -830.0
     hounsfield[ellipse((0.1, -0.1), (0.16, 0.2))] = 60.0 + 40 * height
     hounsfield[ellipse((0, 0.36), (0.1, 0.1))] = 380.0
     for angle in np.linspace(0, 2 * np.pi, 14) + 3 * height:
