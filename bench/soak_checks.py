@@ -63,7 +63,8 @@ def books(of: Facts) -> Iterator[Check]:
     yield _check(
         "decided: every series' last revision, each revision once",
         not undecided and not twice and set(of.decided) == of.results.keys(),
-        f"{len(of.results)} revisions of {len(of.current)} series, {len(undecided)} missing, {len(twice)} twice",
+        f"{len(of.results)} revisions of {len(of.current)} series, {len(undecided)} missing, "
+        f"{len(twice)} twice",
     )
     missing = {uid for uid, digest in of.recorded.items() if digest not in of.archived.get(uid, ())}
     changed = {uid for uid, all_ in of.archived.items() if len(set(all_)) > 1}

@@ -118,7 +118,11 @@ def _logged(log: Path) -> tuple[list[Revision], Counter[str]]:
     for line in log.read_text().splitlines():
         if not line.startswith("{"):
             continue
-        event = json.loads(line)
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            errors["broken line"] += 1
+            continue
         if event["event"] == "decided":
             decided.append((event["series_instance_uid"], event["revision"]))
         if event["level"] == "error":

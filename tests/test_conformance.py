@@ -70,7 +70,10 @@ def test_a_table_that_was_edited_is_put_right(tables: ModuleType) -> None:
     assert tables.filled(page.replace("| 1 |", "| 2 |"), made) == page
 
 
-@pytest.mark.parametrize("text", ["nothing", "<!-- table: one -->\n<!-- end -->\n<!-- table: two -->\n<!-- end -->"])
+_PLACE = "<!-- table: {} -->\n<!-- end -->\n"
+
+
+@pytest.mark.parametrize("text", ["nothing", _PLACE.format("one") + _PLACE.format("two")])
 def test_a_table_without_place_or_a_place_without_table(tables: ModuleType, text: str) -> None:
     with pytest.raises(ValueError, match="differ"):
         tables.filled(text, {"one": []})

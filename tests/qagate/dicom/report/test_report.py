@@ -387,7 +387,7 @@ def test_documents_and_associations_name_one_implementation(
     mr_evidence: list[Dataset], scored: Callable, identity_of: Callable, when: datetime
 ) -> None:
     arguments = (mr_evidence, *scored(mr_evidence), identity_of(mr_evidence))
-    for document in (build_sr(*arguments, content_datetime=when), build_kos(*arguments, content_datetime=when)):
-        meta = document.file_meta
+    for build in (build_sr, build_kos):
+        meta = build(*arguments, content_datetime=when).file_meta
         assert meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
         assert meta.ImplementationVersionName == IMPLEMENTATION_VERSION_NAME
