@@ -34,6 +34,7 @@ def main(config_path: Path | None) -> None:
     """qagate: the image quality gate between scanner and PACS. Not a medical device."""
     # Threads that spin while they wait make torch several times slower beside any other busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.umask(0o077)  # what a command writes holds patient data or secrets: its owner's alone
 
 
 @main.command()
