@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Literal
 
 _VARIABLE = "QAGATE_FAULTS_RESULTS"
@@ -39,5 +40,5 @@ def record(
         }
     )
     # One write of less than a page to a file opened for appending is not torn by another process' write.
-    with open(path, "ab", buffering=0) as file:
+    with Path(path).open("ab", buffering=0) as file:
         file.write(line.encode() + b"\n")
