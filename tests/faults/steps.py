@@ -78,9 +78,9 @@ _PROMISES = "qagate.store.commitments:Commitments"
 
 RECEPTION = (
     _step("temporary file written", "receiver", "after", "qagate.dicom.incoming:Incoming.complete", nth=2),
-    _step("file fsynced", "receiver", "after", "qagate.dicom.spool:_sync_file", nth=2),
+    _step("file fsynced", "receiver", "after", "qagate.dicom.spool:sync_file", nth=2),
     _step("file under its name", "receiver", "after", "qagate.dicom.spool:_link", nth=2),
-    _step("folder fsynced", "receiver", "after", "qagate.dicom.spool:_sync_folder", _published, nth=2),
+    _step("folder fsynced", "receiver", "after", "qagate.dicom.spool:sync_folder", _published, nth=2),
     _step("before 0x0000", "receiver", "before", _PDU, _answers, nth=2),
     _step("after 0x0000", "receiver", "after", _PDU, _answers, nth=2),
     _step("before the record", "receiver", "before", f"{_QUEUE}.record"),
