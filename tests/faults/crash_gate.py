@@ -126,10 +126,10 @@ class Cell:
             pass  # the receiver is dead
         return all(path in self.accepted for path in paths)
 
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """Log lines of one event, of every process there was."""
+    def events(self, name: str, of: Process | None = None) -> list[dict[str, Any]]:
+        """Log lines of one event, of one process or of every one there was."""
         found = []
-        for log in sorted(self.folder.glob("*.jsonl")):
+        for log in [of.log] if of else sorted(self.folder.glob("*.jsonl")):
             for line in log.read_text().splitlines():
                 if line.startswith("{") and line.endswith("}") and json.loads(line)["event"] == name:
                     found.append(json.loads(line))

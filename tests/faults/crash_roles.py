@@ -49,7 +49,7 @@ class Process:
         step: steps.Step | None = None,
         number: int = signal.SIGKILL,
     ) -> None:
-        self.role = role
+        self.role, self.log = role, log
         name = step.name if step is not None and step.call else ""
         arguments = (role, settings, log, name, number)
         self._process = _context().Process(target=run, args=arguments, daemon=True)
