@@ -23,10 +23,10 @@ run: setup ## the gate with ./qagate.toml (written when absent)
 	@$(BIN)/qagate --config qagate.toml serve
 
 test: setup ## the tests that take minutes
-	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+	@$(BIN)/python -m pytest -m "not slow and not faults" -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 test-slow: setup ## crash and load tests
-	@$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m "slow and not faults" -n 2 --dist loadfile
 
 check: setup ## ruff, mypy and import-linter
 	$(BIN)/ruff check .

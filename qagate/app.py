@@ -19,6 +19,7 @@ from qagate.dicom.commitment_scp import CommitmentSCP
 from qagate.dicom.report import sr_text
 from qagate.dicom.scp import Refusal, StorageSCP
 from qagate.dicom.spool import Spool
+from qagate.durable import make_folder
 from qagate.files import find, group
 from qagate.receiver import Indexer
 from qagate.store.asked import Asked
@@ -43,7 +44,7 @@ def _configure(settings: Settings, role: str) -> None:
 
 def _ready_store(settings: Settings) -> None:
     """Make a new database ready; an old one needs a backup and `qagate migrate` first."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.data_dir)
     if current_revision(settings.store_url) is None:
         migrate_store(settings.store_url)
     check_revision(settings.store_url)
@@ -71,8 +72,8 @@ def receive(settings: Settings, stop: threading.Event) -> None:
     """The receiver role."""
     begin(settings, "receiver")
     spool = Spool(settings.spool_dir)
-    spool.recover()
-    with open_store(settings.store_url) as store:
+    with spool.reserved(), open_store(settings.store_url) as store:
+        spool.recover()
         queue = Queue(store)
         indexer = Indexer(queue)
         of, access = settings.receiver, parts.access(settings)

@@ -144,8 +144,19 @@ class Worker:
         change: BaselineChange | None,
         spent: Mapping[str, float],
     ) -> bool:
-        deliveries = self._reporter.deliveries(series, examination)
-        if not self._queue.finish(series, examination.assessment, examination.decision, deliveries, change):
+        try:
+            deliveries = self._reporter.deliveries(series, examination)
+            decided = self._queue.finish(
+                series,
+                examination.assessment,
+                examination.decision,
+                deliveries,
+                change,
+                publish=partial(self._reporter.publish, series),
+            )
+        finally:
+            self._reporter.discard(series)
+        if not decided:
             log.info("superseded", series_instance_uid=series.series_instance_uid, revision=series.revision)
             return False
         log.info(

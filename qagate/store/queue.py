@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from qagate.store.engine import Store
 from qagate.store.errors import StoreError
 from qagate.store.observations import observe
 from qagate.store.outbox import OutboxItem, deliver_if_done, insert_items
-from qagate.store.rows import instances_of, judged, series_of, text
+from qagate.store.rows import instances_there, judged, series_of, text
 from qagate.store.schema import conflict, instance, outbox, refused, result, series
 from qagate.store.transitions import move
 
@@ -159,8 +159,7 @@ class Queue:
             row: Row[Any] | None = connection.execute(claimed).one_or_none()
             if row is None:
                 return None
-            there = instances_of(connection, row.id, row.series_instance_uid, after=row.purged_revision or 0)
-            claim = series_of(row, there)
+            claim = series_of(row, instances_there(connection, row))
             decided = select(result.c.revision).where(result.c.series_id == row.id)
             former = connection.scalars(decided.order_by(result.c.revision))
             return replace(claim, decided_revisions=tuple(former))
@@ -179,11 +178,14 @@ class Queue:
         decision: Decision,
         deliveries: Sequence[OutboxItem],
         change: BaselineChange | None = None,
+        *,
+        publish: Callable[[], None] | None = None,
     ) -> bool:
         """SCORING -> DECIDED (DELIVERED if nothing is to be sent) with all it brings, in one transaction.
 
-        Returns False, having written nothing, when the lease is no longer held or a late instance made
-        the revision obsolete.
+        `publish` puts the files that the deliveries name in their place; it is called inside, when nobody
+        else can take the claim. Returns False, having written nothing, when the lease is no longer held or a
+        late instance made the revision obsolete.
         """
         now = self._store.now()
         decided = move(State.SCORING, State.DECIDED).where(*_held(claimed))
@@ -214,6 +216,8 @@ class Queue:
             alarms = () if change is None else apply(connection, change, now)
             insert_items(connection, claimed.series_id, claimed.revision, [*deliveries, *alarms], now)
             deliver_if_done(connection, claimed.series_id)
+            if publish is not None:
+                publish()
             return True
 
     def fail(
@@ -295,7 +299,7 @@ class Queue:
             rows = connection.execute(
                 select(series).where(series.c.state == State.FAILED.value, ~asked)
             ).all()
-            return [series_of(row, instances_of(connection, row.id, row.series_instance_uid)) for row in rows]
+            return [series_of(row, instances_there(connection, row)) for row in rows]
 
 
 def _held(claimed: Series) -> tuple[ColumnElement[bool], ...]:
