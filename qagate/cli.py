@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def main(config_path: Path | None) -> None:
     """qagate: the image quality gate between scanner and PACS. Not a medical device."""
     # Threads that spin while they wait make torch several times slower beside any other busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Its warnings quote the values of elements.
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 
 
 @main.command()
@@ -67,9 +70,10 @@ def check(ctx: click.Context) -> None:
 def _run(role: Callable[..., None], ctx: click.Context, supervised: bool) -> None:
     import threading
 
-    from qagate import supervisor
+    from qagate import supervisor, telemetry
 
     settings = settings_of(ctx)
+    telemetry.keep_own_words()
     stop = threading.Event()
     supervisor.stop_on_signals(stop)
     if supervised:

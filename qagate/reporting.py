@@ -31,6 +31,7 @@ from qagate.dicom.report import (
     to_bytes,
 )
 from qagate.dicom.spool import Spool
+from qagate.reason import why
 from qagate.series import Series
 from qagate.store.outbox import Kind, OutboxItem
 
@@ -77,7 +78,7 @@ class Reporter:
             items += self._documents(series, examination)
         except ReportError as error:
             # Without a usable header there is no study to put a report in; the decision still stands.
-            log.error("report_impossible", series_instance_uid=series.series_instance_uid, reason=str(error))
+            log.error("report_impossible", series_instance_uid=series.series_instance_uid, reason=why(error))
         return items + self.images(series)
 
     def images(self, series: Series) -> list[OutboxItem]:

@@ -13,6 +13,7 @@ from qagate.config import Settings
 from qagate.delivery import AlertChannel, ArchiveChannel, Sender
 from qagate.dicom.spool import Spool
 from qagate.gate.assembly import Evidence, completed_because
+from qagate.reason import Reason
 from qagate.reporting import Reporter
 from qagate.scheduler import Scheduler
 from qagate.store.asked import Asked
@@ -118,5 +119,5 @@ def _close_series(settings: Settings, queue: Queue) -> None:
                 series_instance_uid=series.series_instance_uid,
                 revision=series.revision,
                 instances=series.instance_count,
-                because=because,
+                because=Reason(because),
             )

@@ -28,6 +28,7 @@ from qagate.dicom.server import Server, hang_up
 from qagate.dicom.spool import Spool
 from qagate.dicom.storing import SOP_CLASS_NOT_SUPPORTED, Refusal, Storing
 from qagate.dicom.tls import Tls
+from qagate.reason import Reason, why
 from qagate.series import Received
 
 __all__ = ["Refusal", "StorageSCP"]
@@ -211,7 +212,7 @@ class StorageSCP:
                 self._on_released(released, datetime.now(UTC))
         except Exception as error:
             # A loop edge: the quiet time closes these series instead.
-            _log.error("fail_to_report_release", error=type(error).__name__, exc_info=True)
+            _log.error("fail_to_report_release", error=why(error), exc_info=True)
         finally:
             with self._lock:
                 del self._links[association]
@@ -230,7 +231,7 @@ class StorageSCP:
         if rejection is not None:
             _log.warning(
                 "reject_association",
-                reason=rejection.name,
+                reason=Reason(rejection.name),
                 calling_ae_title=calling,
                 called_ae_title=called,
                 address=address,
@@ -269,7 +270,7 @@ class StorageSCP:
         try:
             self._on_refused(refusal)
         except Exception as error:  # a loop edge: the association goes on
-            _log.error("fail_to_report_refusal", error=type(error).__name__, exc_info=True)
+            _log.error("fail_to_report_refusal", error=why(error), exc_info=True)
 
     def _admit(self, association: Association) -> bool:
         with self._lock:

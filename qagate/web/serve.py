@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from qagate import app
 from qagate.checks import certificate
 from qagate.config import Settings
+from qagate.reason import Reason
 from qagate.store.engine import open_store
 from qagate.web.application import create
 from qagate.web.site import make_site
@@ -92,7 +93,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         server.start()
         log.info("web_ready", address=server.address)
         if not site.accounts.any():
-            log.warning("no_user_yet", mend="qagate users add NAME --role admin")
+            log.warning("no_user_yet", mend=Reason("qagate users add NAME --role admin"))
         while server.alive() and not stop.wait(0.5):
             pass
         if not stop.is_set():

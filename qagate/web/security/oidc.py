@@ -128,7 +128,7 @@ class Provider:
                 token = jwt.decode(id_token, self._about(anew=True)[1], algorithms=_ALGORITHMS)
             claims_must.validate(token.claims)
         except (JoseError, ValueError) as error:
-            raise OidcError(f"the provider's ID token cannot be believed ({error})") from error
+            raise OidcError(f"the provider's ID token cannot be believed ({type(error).__name__})") from error
         authorised = token.claims.get("azp", self._of.client_id)
         if authorised != self._of.client_id:
             raise OidcError("the provider's ID token was made for another program")
