@@ -147,6 +147,7 @@ class Sender:
             "series_instance_uid": delivery.series_instance_uid,
             "revision": delivery.revision,
             "attempts": delivery.attempts,
+            "associations": delivery.associations,
         }
         try:
             with kept(lambda: self._outbox.heartbeat(delivery, self._lease_s), self._lease_s):

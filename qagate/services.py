@@ -120,4 +120,5 @@ def _close_series(settings: Settings, queue: Queue) -> None:
                 revision=series.revision,
                 instances=series.instance_count,
                 because=Reason(because),
+                associations=series.associations,
             )

@@ -44,9 +44,12 @@ def configure(*, level: str = "info", format: str = "json", role: str = "") -> N
         if format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
+    own = {"role": role} if role else {}
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            # Not bound as a context variable: threads begin without any.
+            lambda _, __, event: own | event,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _own_words,
@@ -58,8 +61,6 @@ def configure(*, level: str = "info", format: str = "json", role: str = "") -> N
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.clear_contextvars()
-    if role:
-        structlog.contextvars.bind_contextvars(role=role)
 
 
 def keep_own_words() -> None:

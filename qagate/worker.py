@@ -88,6 +88,7 @@ class Worker:
                 series_instance_uid=series.series_instance_uid,
                 revision=series.revision,
                 attempts=series.attempts,
+                associations=series.associations,
             )
             if series.attempts > 1:
                 break
@@ -105,7 +106,13 @@ class Worker:
                 self._give_up(group[0], why(error))
 
     def _give_up(self, series: Series, reason: Reason) -> None:
-        log.exception("scoring_failed", series_instance_uid=series.series_instance_uid, reason=reason)
+        log.exception(
+            "scoring_failed",
+            series_instance_uid=series.series_instance_uid,
+            revision=series.revision,
+            associations=series.associations,
+            reason=reason,
+        )
         images = self._reporter.images(series)
         self._guarded(lambda: self._queue.fail(series, reason, self._max_attempts, images))
 
@@ -155,6 +162,7 @@ class Worker:
             revision=series.revision,
             verdict=examination.decision.verdict.value,
             quality=examination.assessment.quality,
+            associations=series.associations,
             **spent,
         )
         return True

@@ -18,6 +18,7 @@ from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotiation
+from structlog import contextvars
 
 from qagate.dicom import network
 from qagate.dicom.access import Access, Rejection
@@ -193,9 +194,17 @@ class StorageSCP:
     def _feed(self, event: evt.Event, series_instance_uid: str) -> None:
         with self._lock:
             link = self._links[event.assoc]
-            if series_instance_uid not in link.series:
-                link.series.add(series_instance_uid)
-                self._feeding[series_instance_uid] += 1
+            if series_instance_uid in link.series:
+                return
+            link.series.add(series_instance_uid)
+            self._feeding[series_instance_uid] += 1
+        requestor = event.assoc.requestor
+        _log.info(
+            "series_arrives",
+            series_instance_uid=series_instance_uid,
+            calling_ae_title=requestor.ae_title.strip(),
+            address=requestor.address,
+        )
 
     def _closed(self, association: Association) -> None:
         cast(StreamingProvider, association.dimse).close()
@@ -207,6 +216,9 @@ class StorageSCP:
             released = frozenset(uid for uid in link.series if self._feeding[uid] <= 0)
             for uid in released:
                 del self._feeding[uid]
+        if link.series:
+            trace = cast(StreamingProvider, association.dimse).trace
+            _log.info("association_ended", association=trace, series=len(link.series))
         try:
             if released:
                 self._on_released(released, datetime.now(UTC))
@@ -220,6 +232,8 @@ class StorageSCP:
     def _requested(self, event: evt.Event) -> None:
         """Reject the association, or give it the contexts it may have."""
         association = event.assoc
+        # Every line of this association's thread names it.
+        contextvars.bind_contextvars(association=cast(StreamingProvider, association.dimse).trace)
         request = cast(A_ASSOCIATE, association.requestor.primitive)
         calling, called = request.calling_ae_title.strip(), request.called_ae_title.strip()
         address = association.requestor.address

@@ -18,7 +18,7 @@ a failure would make the sender repeat what is already safe. It is reported thro
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -105,7 +105,8 @@ class Storing:
             reason = f"the spool took no file: {error.strerror or 'input/output error'}"
             raise _Refused(OUT_OF_RESOURCES, reason) from error
         assert incoming.meta is not None
-        record = received(header, incoming.meta, placed)
+        provider = cast(StreamingProvider, event.assoc.dimse)
+        record = replace(received(header, incoming.meta, placed), association=provider.trace)
         self.on_series(event, header.series_instance_uid)
         if placed.outcome is not Outcome.CONFLICT:
             self.on_received(record)
