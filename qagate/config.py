@@ -23,6 +23,7 @@ from qagate.config_gate import (
     WorkerSettings,
 )
 from qagate.config_network import ArchiveSettings, Peer, ReceiverSettings
+from qagate.config_section import Seconds
 from qagate.config_web import WebSettings
 
 __all__ = [
@@ -64,6 +65,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
     log_format: Literal["json", "console"] = Field(
         "json", description="json for machines, console for people"
+    )
+    drain_s: Seconds = Field(
+        30, description="on SIGTERM open associations, the series and deliveries in hand may take this long"
     )
     receiver: ReceiverSettings = Field(default_factory=ReceiverSettings)
     assembly: AssemblySettings = Field(default_factory=AssemblySettings)

@@ -51,6 +51,11 @@ class Indexer:
         """Start recording."""
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it still records."""
+        return self._thread.is_alive()
+
     def received(self, received: Received) -> None:
         """Take one durable instance."""
         self._events.put(received)

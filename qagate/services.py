@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
-from qagate import parts
+from qagate import parts, pulse
 from qagate.asking import CommittedSender
 from qagate.config import Settings
 from qagate.delivery import AlertChannel, ArchiveChannel, Sender
@@ -50,6 +50,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         scheduler.start()
         for thread in threads:
             thread.start()
+        pulse.start(stop, lambda: all(thread.is_alive() for thread in threads))
         stop.wait()
         scheduler.stop()
         for thread in threads:

@@ -126,6 +126,11 @@ class StorageSCP:
         return int(self._server.server_address[1]) if self._server else self._port
 
     @property
+    def listening(self) -> bool:
+        """Whether it still accepts connections."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
     def associations(self) -> int:
         """How many associations are established."""
         with self._lock:
@@ -198,16 +203,12 @@ class StorageSCP:
                 return
             link.series.add(series_instance_uid)
             self._feeding[series_instance_uid] += 1
-        requestor = event.assoc.requestor
-        _log.info(
-            "series_arrives",
-            series_instance_uid=series_instance_uid,
-            calling_ae_title=requestor.ae_title.strip(),
-            address=requestor.address,
-        )
+        calling = event.assoc.requestor.ae_title.strip()
+        _log.info("series_arrives", series_instance_uid=series_instance_uid, calling_ae_title=calling)
 
     def _closed(self, association: Association) -> None:
-        cast(StreamingProvider, association.dimse).close()
+        provider = cast(StreamingProvider, association.dimse)
+        provider.close()
         if self._commitment is not None:
             self._commitment.closed(association)
         with self._lock:
@@ -217,8 +218,7 @@ class StorageSCP:
             for uid in released:
                 del self._feeding[uid]
         if link.series:
-            trace = cast(StreamingProvider, association.dimse).trace
-            _log.info("association_ended", association=trace, series=len(link.series))
+            _log.info("association_ended", association=provider.trace, series=len(link.series))
         try:
             if released:
                 self._on_released(released, datetime.now(UTC))

@@ -11,7 +11,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from qagate import app
+from qagate import app, pulse
 from qagate.checks import certificate
 from qagate.config import Settings
 from qagate.reason import Reason
@@ -91,6 +91,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             create(site), host=of.host, port=of.port, tls_certificate=of.tls_certificate, tls_key=of.tls_key
         )
         server.start()
+        pulse.start(stop, server.alive)
         log.info("web_ready", address=server.address)
         if not site.accounts.any():
             log.warning("no_user_yet", mend=Reason("qagate users add NAME --role admin"))

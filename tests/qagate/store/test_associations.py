@@ -22,7 +22,7 @@ def named(store: Store) -> tuple[str, ...]:
     return found.row.associations
 
 
-def test_those_of_the_present_revision_in_order(queue: Queue, arrive: Callable[..., Any], store: Store) -> None:
+def test_those_of_the_present_revision(queue: Queue, arrive: Callable[..., Any], store: Store) -> None:
     queue.record([replace(arrive(UID, 1), association="0a"), replace(arrive(UID, 2), association="0b")])
     queue.record([replace(arrive(UID, 3), association="0a"), arrive(UID, 4)])
     assert named(store) == ("0a", "0b"), "what was read back from disk has none"
