@@ -164,11 +164,13 @@ class Provider:
 
         return OAuth2Session(
             self._of.client_id,
-            self._of.client_secret or None,
+            self._of.client_secret.get_secret_value() or None,
             scope="openid profile email",
             redirect_uri=self._redirect_uri,
             code_challenge_method="S256",
-            token_endpoint_auth_method="client_secret_basic" if self._of.client_secret else "none",
+            token_endpoint_auth_method="client_secret_basic"
+            if self._of.client_secret.get_secret_value()
+            else "none",
         )
 
 
