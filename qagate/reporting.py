@@ -33,6 +33,7 @@ from qagate.dicom.report import (
 )
 from qagate.dicom.spool import Spool
 from qagate.durable import make_folder, sync_folder
+from qagate.reason import why
 from qagate.series import Series
 from qagate.store.outbox import Kind, OutboxItem
 
@@ -82,7 +83,7 @@ class Reporter:
             items += self._documents(series, examination)
         except ReportError as error:
             # Without a usable header there is no study to put a report in; the decision still stands.
-            log.error("report_impossible", series_instance_uid=series.series_instance_uid, reason=str(error))
+            log.error("report_impossible", series_instance_uid=series.series_instance_uid, reason=why(error))
         return items + self.images(series)
 
     def publish(self, series: Series) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from qagate.dicom.spool import Spool
+from qagate.reason import Reason
 from qagate.store.engine import Store
 from qagate.store.retention import Purge, Retention
 
@@ -70,7 +71,9 @@ class Purger:
             if self._short():
                 log.error(
                     "space_short", free_mb=self._free_bytes() >> 20, wanted_mb=rules.free_mb,
-                    reason="every series left is undelivered, held, unexported or too young to be deleted",
+                    reason=Reason(
+                        "every series left is undelivered, held, unexported or too young to be deleted"
+                    ),
                 )  # fmt: skip
         if series:
             log.info("purged", series=series, files=files, took_s=(self._store.now() - now).total_seconds())

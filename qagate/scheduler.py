@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from qagate.reason import why
+
 log = structlog.get_logger(__name__)
 
 
@@ -35,6 +37,6 @@ def _guarded(name: str, job: Callable[[], object]) -> Callable[[], None]:
         try:
             job()
         except Exception as error:  # loop edge
-            log.error("job_failed", job=name, error=str(error))
+            log.error("job_failed", job=name, error=why(error))
 
     return run

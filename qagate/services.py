@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
-from qagate import parts
+from qagate import parts, pulse
 from qagate.asking import CommittedSender
 from qagate.config import Settings
 from qagate.delivery import AlertChannel, ArchiveChannel, Sender
 from qagate.dicom.spool import Spool
 from qagate.gate.assembly import Evidence, completed_because
+from qagate.reason import Reason
 from qagate.reporting import Reporter
 from qagate.scheduler import Scheduler
 from qagate.store.asked import Asked
@@ -49,6 +50,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         scheduler.start()
         for thread in threads:
             thread.start()
+        pulse.start(stop, lambda: all(thread.is_alive() for thread in threads))
         stop.wait()
         scheduler.stop()
         for thread in threads:
@@ -118,5 +120,6 @@ def _close_series(settings: Settings, queue: Queue) -> None:
                 series_instance_uid=series.series_instance_uid,
                 revision=series.revision,
                 instances=series.instance_count,
-                because=because,
+                because=Reason(because),
+                associations=series.associations,
             )

@@ -14,6 +14,7 @@ from qagate.dicom.spool import Spool
 from qagate.examine import Examination, Prepared, examine, prepare
 from qagate.gate.policy import Policy
 from qagate.lease import kept
+from qagate.reason import Reason, why
 from qagate.reporting import Reporter
 from qagate.series import Series
 from qagate.serving import Models
@@ -63,7 +64,7 @@ class Worker:
                 self._models.refresh()
                 batch = self._claim()
             except Exception as error:  # loop edge: a store that is away comes back
-                log.error("claim_failed", error=str(error))
+                log.error("claim_failed", error=why(error))
                 stop.wait(2.0)
                 continue
             if not batch:
@@ -87,6 +88,7 @@ class Worker:
                 series_instance_uid=series.series_instance_uid,
                 revision=series.revision,
                 attempts=series.attempts,
+                associations=series.associations,
             )
             if series.attempts > 1:
                 break
@@ -101,10 +103,16 @@ class Worker:
                     for series in group:
                         self._work([series])
                     continue
-                self._give_up(group[0], f"{type(error).__name__}: {error}")
+                self._give_up(group[0], why(error))
 
-    def _give_up(self, series: Series, reason: str) -> None:
-        log.exception("scoring_failed", series_instance_uid=series.series_instance_uid, reason=reason)
+    def _give_up(self, series: Series, reason: Reason) -> None:
+        log.exception(
+            "scoring_failed",
+            series_instance_uid=series.series_instance_uid,
+            revision=series.revision,
+            associations=series.associations,
+            reason=reason,
+        )
         images = self._reporter.images(series)
         self._guarded(lambda: self._queue.fail(series, reason, self._max_attempts, images))
 
@@ -165,6 +173,7 @@ class Worker:
             revision=series.revision,
             verdict=examination.decision.verdict.value,
             quality=examination.assessment.quality,
+            associations=series.associations,
             **spent,
         )
         return True
@@ -173,7 +182,7 @@ class Worker:
         try:
             write()
         except Exception as error:  # loop edge: the lease runs out and the series returns by itself
-            log.error("store_failed", error=str(error))
+            log.error("store_failed", error=why(error))
 
     def _renew(self, batch: Sequence[Series]) -> None:
         for series in batch:

@@ -19,7 +19,7 @@ from qagate.store.engine import Store
 from qagate.store.errors import StoreError
 from qagate.store.observations import observe
 from qagate.store.outbox import OutboxItem, deliver_if_done, insert_items
-from qagate.store.rows import instances_there, judged, series_of, text
+from qagate.store.rows import associations_of, instances_there, judged, series_of, text
 from qagate.store.schema import conflict, instance, outbox, refused, result, series
 from qagate.store.transitions import move
 
@@ -42,6 +42,7 @@ class Receiving:
     revision_started_at: datetime
     last_received_at: datetime
     released_at: datetime | None
+    associations: tuple[str, ...] = ()  #: the first that fed this revision
 
 
 class Queue:
@@ -117,6 +118,7 @@ class Queue:
                     revision_started_at=row.revision_started_at,
                     last_received_at=row.last_received_at,
                     released_at=row.released_at,
+                    associations=associations_of(row),
                 )
                 for row in rows
             ]
