@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import socket
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
+
+import structlog
 
 from qagate import __version__
 from qagate.alerts import Alerter
@@ -32,16 +35,20 @@ from qagate.store.baselines import Baselines
 from qagate.store.calibrations import Calibrations
 from qagate.store.engine import Store
 from qagate.store.outbox import RetryPolicy
-from qagate.store.queue import Queue
+from qagate.store.queue import TRY_AGAIN_S, Queue
+from qagate.store.returns import PAUSE_S, Longest, Returns
 from qagate.store.roles import Roles
 from qagate.store.shadows import Shadows
 
 if TYPE_CHECKING:  # torch and scipy, which most roles do without
+    from models.inputs import QualityModel
     from qagate.gate.baseline import BaselineRules
     from qagate.gate.promotion import PromotionRules
     from qagate.gate.scoring import Scorer
     from qagate.serving import Serving
     from qagate.worker import Worker
+
+log = structlog.get_logger(__name__)
 
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
@@ -58,14 +65,24 @@ def scorer(settings: Settings, *, model: str | None = None, device: str | None =
     import torch  # slow to import, and only the worker needs it
 
     from models import registry
-    from qagate.gate.scoring import Scorer
+    from qagate.gate.scoring import Scorer, is_device_trouble
+
+    def load(where: str) -> QualityModel:
+        return registry.load(model or settings.worker.model, device=where, house=settings.house_dir)
 
     torch.set_num_threads(settings.worker.threads or os.cpu_count() or 1)
     wanted = device or settings.worker.device
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = registry.load(model or settings.worker.model, device=wanted, house=settings.house_dir)
-    return Scorer(loaded, max_batch=settings.worker.max_batch)
+    try:
+        loaded = load(wanted)
+    except RuntimeError as error:
+        if (device or settings.worker.device) != "auto" or not is_device_trouble(error):
+            raise
+        log.error("scoring_on_cpu", reason="the device takes no model")
+        wanted, loaded = "cpu", load("cpu")
+    spare = None if wanted == "cpu" else partial(load, "cpu")
+    return Scorer(loaded, max_batch=settings.worker.max_batch, on_cpu=spare)
 
 
 def access(settings: Settings) -> Access:
@@ -245,6 +262,17 @@ def fsck(settings: Settings, store: Store, *, days: float, archives: bool, deep:
     )
 
 
+def longest(settings: Settings) -> Longest:
+    """How far ahead the times of the store can lie."""
+    of, waits = settings.delivery, [archive.commitment_wait_s for archive in settings.archive]
+    return Longest(
+        lease_s=settings.worker.lease_s,
+        pause_s=PAUSE_S + TRY_AGAIN_S * settings.worker.max_attempts,
+        delivery_lease_s=of.lease_s,
+        delivery_pause_s=max([of.max_retry_s, of.first_retry_s, *waits]),
+    )
+
+
 def retry_policy(settings: Settings) -> RetryPolicy:
     """When a failed delivery is tried again."""
     of = settings.delivery
@@ -284,6 +312,7 @@ def worker(settings: Settings, store: Store, models: Serving) -> Worker:
     return Worker(
         name=worker_name(),
         queue=Queue(store),
+        returns=Returns(store),
         spool=spool,
         models=models,
         policy=rules,
@@ -292,6 +321,7 @@ def worker(settings: Settings, store: Store, models: Serving) -> Worker:
         shadow=Shadow(shadows=Shadows(store), watch=watch, policy=rules),
         batch_series=of.batch_series,
         lease_s=of.lease_s,
+        timeout_s=of.timeout_s,
         max_attempts=of.max_attempts,
         poll_s=of.poll_s,
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+import threading
 from collections.abc import MutableMapping
 from pathlib import PurePath
 from typing import Any
 
 import structlog
 
+_LOCK = threading.Lock()
 _PLAIN = (str, int, float, bool, type(None), PurePath)
 
 
@@ -23,6 +26,24 @@ def _plain_values(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMa
         elif type(value) not in _PLAIN and key not in ("exc_info", "_record"):
             event[key] = f"<{type(value).__name__}>"
     return event
+
+
+class _Lines:
+    """Writes lines to standard error. One that cannot be written (a full disk, a closed pipe) is lost.
+
+    An error from here would end the very loops that log theirs.
+    """
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def msg(self, message: str) -> None:
+        """Write one line."""
+        with contextlib.suppress(OSError, ValueError), _LOCK:
+            sys.stderr.write(message + "\n")
+            sys.stderr.flush()
+
+    log = debug = info = warn = warning = error = critical = fatal = exception = failure = msg
 
 
 def configure(*, level: str = "info", format: str = "json", role: str = "") -> None:
@@ -48,7 +69,7 @@ def configure(*, level: str = "info", format: str = "json", role: str = "") -> N
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=_Lines,
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.clear_contextvars()
