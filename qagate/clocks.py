@@ -78,7 +78,7 @@ class ClockGuard:
         self._until: float | None = None
 
     def doubt(self, newest: datetime | None, idle: timedelta) -> None:
-        """At a start: be careful when the newest time that was kept lies ahead, or back by more than `idle`."""
+        """At a start: be careful when the newest time that was kept lies ahead, or more than `idle` back."""
         if newest is None:
             return
         behind = self._clock() - newest

@@ -15,6 +15,7 @@ from qagate import __version__
 from qagate.alerts import Alerter
 from qagate.assessment import Verdict
 from qagate.audit_export import Exporter
+from qagate.clocks import ClockGuard
 from qagate.commitment import Basis
 from qagate.config import Settings
 from qagate.config_network import ArchiveSettings, Peer
@@ -36,6 +37,7 @@ from qagate.store.calibrations import Calibrations
 from qagate.store.engine import Store
 from qagate.store.outbox import RetryPolicy
 from qagate.store.queue import TRY_AGAIN_S, Queue
+from qagate.store.retention import Retention
 from qagate.store.returns import PAUSE_S, Longest, Returns
 from qagate.store.roles import Roles
 from qagate.store.shadows import Shadows
@@ -50,6 +52,7 @@ if TYPE_CHECKING:  # torch and scipy, which most roles do without
 
 log = structlog.get_logger(__name__)
 
+_IDLE = timedelta(days=7)  #: a gate that got nothing for longer may have a wrong clock
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
@@ -231,7 +234,9 @@ def purger(settings: Settings, store: Store, spool: Spool) -> Purger:
     rules = RetentionRules(
         keep_days=of.keep_days, free_mb=of.free_mb, least_hours=of.least_hours, reports=of.reports
     )
-    return Purger(store=store, spool=spool, report_folder=settings.report_dir, rules=rules)
+    guard = ClockGuard(store.now)
+    guard.doubt(Retention(store).newest(), idle=_IDLE)
+    return Purger(store=store, spool=spool, report_folder=settings.report_dir, rules=rules, guard=guard)
 
 
 def reconciler(settings: Settings, store: Store, spool: Spool) -> Reconciler:

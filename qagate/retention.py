@@ -18,7 +18,6 @@ log = structlog.get_logger(__name__)
 
 _BATCH = 100
 _ALWAYS = timedelta(0)
-_IDLE = timedelta(days=7)  #: a gate that did nothing for longer may have a wrong clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,21 +53,17 @@ class Purger:
     ) -> None:
         """Take the parts; `free_bytes` tells the space on the spool's disk.
 
-        guard: while it doubts the clock nothing is deleted; None: its usual patience.
+        guard: while it doubts the clock nothing is deleted; None: one that begins now.
         """
         self._store, self._spool, self._reports, self._rules = store, spool, report_folder, rules
         self._retention = Retention(store)
         self._free_bytes = free_bytes or spool.free_bytes
         self._guard = guard or ClockGuard(store.now)
-        self._doubted = False
 
     def run(self) -> Purged:
         """End what was interrupted, then delete what is old, then what the space asks for."""
         rules, now = self._rules, self._store.now()
         series = files = 0
-        if not self._doubted:
-            self._guard.doubt(self._retention.newest(), _IDLE)
-            self._doubted = True
         if self._guard.careful():
             return Purged()
         for purge in self._retention.begun():

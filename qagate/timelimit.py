@@ -13,14 +13,15 @@ import structlog
 log = structlog.get_logger(__name__)
 
 EXIT_CODE = 1
+_GRACE_S = 30.0
 _STDERR = 2
 
 
 @contextlib.contextmanager
-def within(limit_s: float, on_limit: Callable[[], object], *, grace_s: float = 30.0) -> Iterator[None]:
+def within(limit_s: float, on_limit: Callable[[], object]) -> Iterator[None]:
     """Call `on_limit` and end the process when the block takes longer than `limit_s` seconds.
 
-    Native code that hangs may hold the interpreter's lock, and `on_limit` may hang as well; `grace_s` seconds
+    Native code that hangs may hold the interpreter's lock, and `on_limit` may hang as well; up to 30 seconds
     later the process is ended all the same, by a thread of `faulthandler`, which needs no lock. One block at
     a time in a process.
     """
@@ -37,7 +38,7 @@ def within(limit_s: float, on_limit: Callable[[], object], *, grace_s: float = 3
         finally:
             os._exit(EXIT_CODE)
 
-    faulthandler.dump_traceback_later(limit_s + grace_s, exit=True, file=_STDERR)
+    faulthandler.dump_traceback_later(limit_s + min(limit_s, _GRACE_S), exit=True, file=_STDERR)
     threading.Thread(target=watch, name="time-limit", daemon=True).start()
     try:
         yield

@@ -43,7 +43,8 @@ _MENDS: tuple[tuple[tuple[str, ...], bool, str], ...] = (
     (
         ("unable to open database file",),
         False,
-        "cannot be opened: the file must be there, and its folder be writable for the gate's user",
+        "cannot be opened: the file must be there (a new gate: run `qagate migrate`), and its folder be "
+        "writable for the gate's user",
     ),
     (
         ("no such table", "no such column", "42p01", "42703"),

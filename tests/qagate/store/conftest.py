@@ -143,6 +143,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """URL of a database without schema."""
     if request.param == "sqlite":
+        (tmp_path / "qagate.db").touch()
         yield f"sqlite:///{tmp_path / 'qagate.db'}"
         return
     server: str = request.getfixturevalue("postgres_server")
