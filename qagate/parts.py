@@ -275,6 +275,7 @@ def longest(settings: Settings) -> Longest:
         pause_s=PAUSE_S + TRY_AGAIN_S * settings.worker.max_attempts,
         delivery_lease_s=of.lease_s,
         delivery_pause_s=max([of.max_retry_s, of.first_retry_s, *waits]),
+        lock_s=60.0 * settings.web.lock_minutes,
     )
 
 

@@ -11,7 +11,7 @@ from qagate.series import Series, State
 from qagate.store.engine import Store
 from qagate.store.queue import held
 from qagate.store.rows import text
-from qagate.store.schema import outbox, series
+from qagate.store.schema import account, outbox, series
 from qagate.store.transitions import DeliveryState, move
 
 PAUSE_S = 15.0  #: before a series is claimed again that the gate itself was in no state to score
@@ -26,6 +26,7 @@ class Longest:
     pause_s: float  #: of a series before its next try
     delivery_lease_s: float
     delivery_pause_s: float
+    lock_s: float  #: of an account after wrong passwords
 
 
 class Returns:
@@ -63,7 +64,9 @@ class Returns:
             (outbox, DeliveryState.PENDING, "not_before", longest.delivery_pause_s, 0.0),
         )  # fmt: skip
         rows = 0
+        locked = update(account).where(account.c.locked_until > after(longest.lock_s + _SLACK_S))
         with self._store.write() as connection:
+            rows += connection.execute(locked.values(locked_until=after(longest.lock_s))).rowcount
             for table, state, column, most_s, to_s in late:
                 there = table.c[column]
                 ahead = update(table).where(table.c.state == state.value, there > after(most_s + _SLACK_S))

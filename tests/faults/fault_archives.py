@@ -171,7 +171,7 @@ class Rude(Archive):
         wheel = itertools.cycle(self.answers)
 
         class Handler(socketserver.BaseRequestHandler):
-            def handle(inner) -> None:  # noqa: N805
+            def handle(inner) -> None:
                 self.faults += 1
                 inner.request.recv(65536)
                 inner.request.sendall(next(wheel))
