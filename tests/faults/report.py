@@ -18,8 +18,8 @@ HEAD = """\
 # Reliability
 
 What becomes of accepted images when something fails. Every row is a fault that the tests bring about, on the
-gate's own processes or parts: `make test-faults` does it all, prints this table and writes this page. Tests that
-need root (mounts, network namespaces), PostgreSQL or Orthanc skip with a reason where they cannot run.
+gate's own processes or parts: `make test-faults` does it all, prints this table and writes this page. Tests
+that need root (mounts, network namespaces), PostgreSQL or Orthanc skip with a reason where they cannot run.
 
 - **cases**: how often the fault was brought about; **accepted**: instances answered 0x0000 meanwhile.
 - **lost**: accepted instances that are not in spool, database and archive, or not decided, when it is over.
@@ -35,7 +35,7 @@ FOOT = """
 
 - A graphics card that fails: no test has one. The model raises what PyTorch raises when a card is short of
   memory or lost; the rest of the way is the real one.
-- A machine's clock that is set: the tests give the gate's parts a clock that jumps, and leave the machine's alone.
+- A machine's clock that is set: the tests give the gate's parts a clock that jumps.
 - A power cut: what was not flushed to the disk is dropped by the tests' own layer, not by a disk.
 """
 

@@ -1,4 +1,4 @@
-"""The network between the gate and its Postgres is cut: the server in a network namespace, the link taken down."""
+"""The network between gate and Postgres is cut: the server in a network namespace, the link taken down."""
 
 from __future__ import annotations
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from report import PAGE, page, summed
 
 FOLDER = Path(__file__).parent
 ROW = re.compile(
-    r"^\| (?P<fault>.+?) \| .+? \| .+? \| \d+ \| \d+ \| (?P<lost>\d+) \| (?P<twice>\d+) \| .+ \|$", re.M
+    r"^\| (?P<fault>.+?) \| .+? \| .+? \| \d+ \| \d+ \| (?P<lost>\d+) \| (?P<twice>\d+) \| .+ \|$",
+    re.MULTILINE,
 )
+
+
+def constants(nodes: Sequence[ast.expr]) -> set[str]:
+    return {str(node.value) for node in nodes if isinstance(node, ast.Constant)}
 
 
 def faults_in_the_code() -> set[str]:
@@ -20,16 +26,13 @@ def faults_in_the_code() -> set[str]:
     found: set[str] = set()
     for path in FOLDER.glob("test_*_faults.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.keyword) and node.arg == "fault" and isinstance(node.value, ast.Constant):
-                found.add(str(node.value.value))
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "close" and node.args:
-                if isinstance(node.args[0], ast.Constant):
-                    found.add(str(node.args[0].value))
-            if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "FAULTS":
-                assert isinstance(node.value, ast.Dict)
-                for value in node.value.values:
-                    assert isinstance(value, ast.Tuple) and isinstance(value.elts[0], ast.Constant)
-                    found.add(str(value.elts[0].value))
+            if isinstance(node, ast.keyword) and node.arg == "fault":
+                found |= constants([node.value])
+            elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "close":
+                found |= constants(node.args[:1])
+            elif isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "FAULTS":
+                values = getattr(node.value, "values", [])
+                found |= constants([value.elts[0] for value in values])
     return found
 
 
