@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.qagate-setup
 
-.PHONY: help setup demo run test test-slow check screenshots bench bench-models bench-web soak texts train-default system-test-deps clean
+.PHONY: help setup demo run test test-slow test-faults check screenshots bench bench-models bench-web soak texts train-default system-test-deps clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -27,6 +27,11 @@ test: setup ## the tests that take minutes
 
 test-slow: setup ## crash and load tests
 	@$(BIN)/python -m pytest -m "slow and not faults" -n 2 --dist loadfile
+
+test-faults: setup ## the crash matrix and every fault; the table, which is docs/reliability.md
+	@rm -f $(VENV)/faults.jsonl
+	@QAGATE_FAULTS_RESULTS=$(CURDIR)/$(VENV)/faults.jsonl $(BIN)/python -m pytest -m faults -n 2 --dist loadfile
+	@cd tests/faults && $(CURDIR)/$(BIN)/python -m report $(CURDIR)/$(VENV)/faults.jsonl
 
 check: setup ## ruff, mypy and import-linter
 	$(BIN)/ruff check .

@@ -29,6 +29,7 @@ from qagate.store.asked import Asked
 from qagate.store.audit import Trail
 from qagate.store.commitments import Commitments
 from qagate.store.engine import Store, open_store
+from qagate.store.errors import StoreError
 from qagate.store.migrate import check_revision, current_revision
 from qagate.store.migrate import migrate as migrate_store
 from qagate.store.outbox import Outbox
@@ -48,9 +49,18 @@ def _configure(settings: Settings, role: str) -> None:
 
 
 def _ready_store(settings: Settings) -> None:
-    """Make a new database ready; an old one needs a backup and `qagate migrate` first."""
+    """Make a new database ready; an old one needs a backup and `qagate migrate` first.
+
+    None is made beside images: a database that is gone for the moment would be forgotten, and everything
+    decided and sent again.
+    """
     make_folder(settings.data_dir)
     if current_revision(settings.store_url) is None:
+        if any(Spool(settings.spool_dir).paths()):
+            raise StoreError(
+                "the database is gone or empty, and the spool holds images: bring it back (`qagate restore`) "
+                "or run `qagate migrate` to begin a new one, which scores and sends them all again"
+            )
         migrate_store(settings.store_url)
     check_revision(settings.store_url)
 

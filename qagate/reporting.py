@@ -182,10 +182,15 @@ class Reporter:
         """Write a document durably, aside; return the path that `publish` gives it."""
         path = self._path(series, series.revision, kind)
         make_folder(path.parent)
-        with path.with_name(_aside(kind, series)).open("wb") as file:
-            file.write(to_bytes(document))
-            file.flush()
-            os.fsync(file.fileno())
+        aside = path.with_name(_aside(kind, series))
+        try:
+            with aside.open("wb") as file:
+                file.write(to_bytes(document))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:  # a full disk needs the space
+            aside.unlink(missing_ok=True)
+            raise
         return path
 
 
