@@ -69,7 +69,7 @@ def configure(*, level: str = "info", format: str = "json", role: str = "") -> N
         processors=[
             structlog.contextvars.merge_contextvars,
             # Not bound as a context variable: threads begin without any.
-            lambda _, __, event: own | event,
+            lambda _, __, event: {**own, **event},
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _own_words,
