@@ -12,6 +12,7 @@ from qagate.assessment import BAD
 from qagate.config import Settings
 from qagate.dicom.report import ReportIdentity, derive_uid
 from qagate.dicom.spool import Spool
+from qagate.reason import Reason
 from qagate.rejecting import Rejector
 from qagate.reporting import Destination, HoldRules
 from qagate.series import Series
@@ -79,5 +80,5 @@ def release_due(settings: Settings, store: Store) -> tuple[str, ...]:
         return ()
     released = Holds(store).release_waiting(until, reason)
     for uid in released:
-        log.info("released", series_instance_uid=uid, reason=reason)
+        log.info("released", series_instance_uid=uid, reason=Reason(reason))
     return released

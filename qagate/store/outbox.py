@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, Row, and_, exists, select
 
@@ -14,7 +15,7 @@ from qagate.series import State
 from qagate.store.engine import Store
 from qagate.store.errors import StoreError
 from qagate.store.posting import Kind, OutboxItem, deliver_if_done, insert_items
-from qagate.store.rows import text
+from qagate.store.rows import associations_of, text
 from qagate.store.schema import outbox, series
 from qagate.store.transitions import DeliveryState, move, move_delivery
 
@@ -49,6 +50,7 @@ class Delivery:
     attempts: int  #: this one included
     created_at: datetime  #: UTC
     lease_token: str
+    associations: tuple[str, ...] = ()  #: the first that fed the series' present revision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,10 +143,12 @@ class Outbox:
             row = connection.execute(statement).one_or_none()
             if row is None:
                 return None
-            uid = connection.execute(
-                select(series.c.series_instance_uid).where(series.c.id == row.series_id)
-            ).scalar_one()
-        return _delivery(row, uid, token)
+            of = connection.execute(
+                select(series.c.series_instance_uid, series.c.associations).where(
+                    series.c.id == row.series_id
+                )
+            ).one()
+        return _delivery(row, of, token)
 
     def heartbeat(self, delivery: Delivery, lease_s: float) -> bool:
         """Renew the lease; False when it is lost."""
@@ -250,11 +254,11 @@ def held(connection: Connection, delivery: Delivery) -> DeliveryState | None:
     return None if state is None else DeliveryState(state)
 
 
-def _delivery(row: Row[tuple[object, ...]], series_instance_uid: str, token: str) -> Delivery:
+def _delivery(row: Row[tuple[object, ...]], of: Row[*tuple[Any, ...]], token: str) -> Delivery:
     return Delivery(
         delivery_id=row.id,
         series_id=row.series_id,
-        series_instance_uid=series_instance_uid,
+        series_instance_uid=of.series_instance_uid,
         revision=row.revision,
         kind=Kind(row.kind),
         destination=row.destination,
@@ -262,4 +266,5 @@ def _delivery(row: Row[tuple[object, ...]], series_instance_uid: str, token: str
         attempts=row.attempts,
         created_at=row.created_at,
         lease_token=token,
+        associations=associations_of(of),
     )
