@@ -31,7 +31,9 @@ def test_every_pin_is_hashed_and_every_installed_package_is_the_pinned_one() -> 
 
 def test_a_package_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pins = supply.pins()
-    monkeypatch.setattr(supply, "pins", lambda: {k: v for k, v in pins.items() if k != "rich"} | {"click": "1"})
+    monkeypatch.setattr(
+        supply, "pins", lambda: {k: v for k, v in pins.items() if k != "rich"} | {"click": "1"}
+    )
     said = "\n".join(supply.problems())
     assert "rich has a hash and no pin" in said and "click is pinned to 1 and hashed as" in said
     assert "is installed, 1 is pinned" in said
@@ -42,7 +44,8 @@ def test_a_package_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -
     [
         ("MIT", True), ("BSD-3-Clause AND 0BSD AND MIT", True), ("GPL-3.0-only OR MIT", True),
         ("Apache-2.0 AND Apache-2.0 WITH LLVM-exception AND MIT", True),
-        ("", False), ("GPL-3.0-only", False), ("AGPL-3.0", False), ("MIT AND GPL-2.0", False), ("MITX", False),
+        ("", False), ("GPL-3.0-only", False), ("AGPL-3.0", False), ("MIT AND GPL-2.0", False),
+        ("MITX", False),
     ],
 )  # fmt: skip
 def test_licences(licence: str, allowed: bool) -> None:
