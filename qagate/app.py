@@ -20,13 +20,16 @@ from qagate.dicom.commitment_scp import CommitmentSCP
 from qagate.dicom.report import sr_text
 from qagate.dicom.scp import Refusal, StorageSCP
 from qagate.dicom.spool import Spool
+from qagate.durable import make_folder
 from qagate.files import find, group
 from qagate.notify import Notifier
 from qagate.reason import Reason
 from qagate.receiver import Indexer
 from qagate.store.asked import Asked
+from qagate.store.audit import Trail
 from qagate.store.commitments import Commitments
 from qagate.store.engine import Store, open_store
+from qagate.store.errors import StoreError
 from qagate.store.migrate import check_revision, current_revision
 from qagate.store.migrate import migrate as migrate_store
 from qagate.store.outbox import Outbox
@@ -46,9 +49,18 @@ def _configure(settings: Settings, role: str) -> None:
 
 
 def _ready_store(settings: Settings) -> None:
-    """Make a new database ready; an old one needs a backup and `qagate migrate` first."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    """Make a new database ready; an old one needs a backup and `qagate migrate` first.
+
+    None is made beside images: a database that is gone for the moment would be forgotten, and everything
+    decided and sent again.
+    """
+    make_folder(settings.data_dir)
     if current_revision(settings.store_url) is None:
+        if any(Spool(settings.spool_dir).paths()):
+            raise StoreError(
+                "the database is gone or empty, and the spool holds images: bring it back (`qagate restore`) "
+                "or run `qagate migrate` to begin a new one, which scores and sends them all again"
+            )
         migrate_store(settings.store_url)
     check_revision(settings.store_url)
 
@@ -75,8 +87,8 @@ def receive(settings: Settings, stop: threading.Event) -> None:
     """The receiver role."""
     begin(settings, "receiver")
     spool = Spool(settings.spool_dir)
-    spool.recover()
-    with open_store(settings.store_url) as store:
+    with spool.reserved(), open_store(settings.store_url) as store:
+        spool.recover()
         queue = Queue(store)
         indexer = Indexer(queue)
         of, access = settings.receiver, parts.access(settings)
@@ -259,15 +271,18 @@ def history(settings: Settings, series_instance_uid: str) -> tuple[SeriesHistory
     return found, None
 
 
-def requeue(settings: Settings, *, series_uids: Sequence[str], failed: bool, dead: bool) -> int:
+def requeue(settings: Settings, *, series_uids: Sequence[str], failed: bool, dead: bool, actor: str) -> int:
     """Let series be scored, or dead deliveries be tried, again; return how many."""
-    with open_store(settings.store_url) as store:
-        count = 0
+    with open_store(settings.store_url) as store, store.together():
+        count, trail = 0, Trail(store)
         if series_uids or failed:
-            views = Views(store)
-            count += Queue(store).requeue([views.resolved(uid) for uid in series_uids], failed=failed)
+            uids = [Views(store).resolved(uid) for uid in series_uids]
+            count += Queue(store).requeue(uids, failed=failed)
+            trail.add(actor=actor, act="requeue series", details={"series": uids, "count": count})
         if dead:
-            count += Outbox(store).requeue_dead()
+            revived = Outbox(store).requeue_dead()
+            trail.add(actor=actor, act="requeue deliveries", details={"count": revived})
+            count += revived
         return count
 
 

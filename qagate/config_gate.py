@@ -39,6 +39,10 @@ class WorkerSettings(Section):
     )
     max_batch: int = Field(32, ge=1, description="slices in one forward pass")
     lease_s: Seconds = Field(60.0, description="a worker that is silent for this long loses its series")
+    timeout_s: Seconds = Field(
+        900.0,
+        description="a worker that is busy with the same series for this long is ended and started anew",
+    )
     max_attempts: int = Field(3, ge=1, description="claims of one revision before it is FAILED")
     poll_s: Seconds = Field(0.05, description="how often an idle worker looks for work")
 

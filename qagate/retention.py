@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from qagate.clocks import ClockGuard
 from qagate.dicom.spool import Spool
 from qagate.reason import Reason
 from qagate.store.engine import Store
@@ -49,16 +50,23 @@ class Purger:
         report_folder: Path,
         rules: RetentionRules,
         free_bytes: Callable[[], int] | None = None,
+        guard: ClockGuard | None = None,
     ) -> None:
-        """Take the parts; `free_bytes` tells the space on the spool's disk."""
+        """Take the parts; `free_bytes` tells the space on the spool's disk.
+
+        guard: while it doubts the clock nothing is deleted; None: one that begins now.
+        """
         self._store, self._spool, self._reports, self._rules = store, spool, report_folder, rules
         self._retention = Retention(store)
         self._free_bytes = free_bytes or spool.free_bytes
+        self._guard = guard or ClockGuard(store.now)
 
     def run(self) -> Purged:
         """End what was interrupted, then delete what is old, then what the space asks for."""
         rules, now = self._rules, self._store.now()
         series = files = 0
+        if self._guard.careful():
+            return Purged()
         for purge in self._retention.begun():
             files += self._delete(purge, again=True)
             series += 1

@@ -144,7 +144,9 @@ def supervise(
                 role.poll()
             away = [role.name for role in roles if not role.steady]
             if not away:
-                ready = ready or told.ready() is None
+                if not ready:
+                    told.ready()
+                    ready = True
                 told.alive()
             told.status(f"waiting for {', '.join(away)}" if away else "every role runs")
             stop.wait(_POLL_S)

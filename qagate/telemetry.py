@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
@@ -15,6 +16,7 @@ from qagate.log_fields import admitted
 from qagate.reason import place, why
 
 log = structlog.get_logger(__name__)
+_LOCK = threading.Lock()
 
 
 def _own_words(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -30,6 +32,24 @@ def _admitted_fields(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutabl
     for name, value in event.items():
         event[name] = admitted(name, value)
     return event
+
+
+class _Lines:
+    """Writes lines to standard error. One that cannot be written (a full disk, a closed pipe) is lost.
+
+    An error from here would end the very loops that log theirs.
+    """
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def msg(self, message: str) -> None:
+        """Write one line."""
+        with contextlib.suppress(OSError, ValueError), _LOCK:
+            sys.stderr.write(message + "\n")
+            sys.stderr.flush()
+
+    log = debug = info = warn = warning = error = critical = fatal = exception = failure = msg
 
 
 def configure(*, level: str = "info", format: str = "json", role: str = "") -> None:
@@ -49,7 +69,7 @@ def configure(*, level: str = "info", format: str = "json", role: str = "") -> N
         processors=[
             structlog.contextvars.merge_contextvars,
             # Not bound as a context variable: threads begin without any.
-            lambda _, __, event: own | event,
+            lambda _, __, event: {**own, **event},
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _own_words,
@@ -57,7 +77,7 @@ def configure(*, level: str = "info", format: str = "json", role: str = "") -> N
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=_Lines,
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.clear_contextvars()

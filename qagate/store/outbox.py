@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import Any
 
 from sqlalchemy import Connection, Row, exists, select
 
@@ -298,7 +299,7 @@ def held(connection: Connection, delivery: Delivery) -> DeliveryState | None:
     return None if state is None else DeliveryState(state)
 
 
-def _delivery(row: Row[tuple[object, ...]], of: Row[tuple[str, str]], token: str) -> Delivery:
+def _delivery(row: Row[tuple[object, ...]], of: Row[Any, Any], token: str) -> Delivery:
     return Delivery(
         delivery_id=row.id,
         series_id=row.series_id,

@@ -95,6 +95,11 @@ def instances_of(
     return _instances(connection, query, series_instance_uid)
 
 
+def instances_there(connection: Connection, row: Row[Any]) -> tuple[Instance, ...]:
+    """Return the instances of a series' row whose files were not purged, in order of receipt."""
+    return instances_of(connection, row.id, row.series_instance_uid, after=row.purged_revision or 0)
+
+
 def instances_at(
     connection: Connection, series_id: int, series_instance_uid: str, revision: int
 ) -> tuple[Instance, ...]:
