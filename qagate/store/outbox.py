@@ -311,5 +311,5 @@ def _delivery(row: Row[tuple[object, ...]], of: Row[Any, Any], token: str) -> De
         attempts=row.attempts,
         created_at=row.created_at,
         lease_token=token,
-        associations=associations_of(of),
+        associations=associations_of(of.associations),
     )

@@ -118,7 +118,7 @@ class Queue:
                     revision_started_at=row.revision_started_at,
                     last_received_at=row.last_received_at,
                     released_at=row.released_at,
-                    associations=associations_of(row),
+                    associations=associations_of(row.associations),
                 )
                 for row in rows
             ]

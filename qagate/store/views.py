@@ -270,5 +270,5 @@ def _series_row(row: sa.Row[Any], deliveries: list[sa.Row[Any]]) -> SeriesRow:
         undelivered=len(unsent),
         last_error=row.last_error or (errors[0] if errors else None),
         purged_at=row.purged_at,
-        associations=associations_of(row),
+        associations=associations_of(row.associations),
     )
