@@ -33,6 +33,7 @@ from qagate.dicom.report import (
 )
 from qagate.dicom.spool import Spool
 from qagate.durable import make_folder, sync_folder
+from qagate.reason import why
 from qagate.series import Series
 from qagate.store.outbox import Kind, OutboxItem
 
@@ -82,7 +83,7 @@ class Reporter:
             items += self._documents(series, examination)
         except ReportError as error:
             # Without a usable header there is no study to put a report in; the decision still stands.
-            log.error("report_impossible", series_instance_uid=series.series_instance_uid, reason=str(error))
+            log.error("report_impossible", series_instance_uid=series.series_instance_uid, reason=why(error))
         return items + self.images(series)
 
     def publish(self, series: Series) -> None:
@@ -181,10 +182,15 @@ class Reporter:
         """Write a document durably, aside; return the path that `publish` gives it."""
         path = self._path(series, series.revision, kind)
         make_folder(path.parent)
-        with path.with_name(_aside(kind, series)).open("wb") as file:
-            file.write(to_bytes(document))
-            file.flush()
-            os.fsync(file.fileno())
+        aside = path.with_name(_aside(kind, series))
+        try:
+            with aside.open("wb") as file:
+                file.write(to_bytes(document))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:  # a full disk needs the space
+            aside.unlink(missing_ok=True)
+            raise
         return path
 
 

@@ -30,6 +30,7 @@ import structlog
 from qagate.dicom.headers import HeaderError, InstanceHeader, is_uid, read_header
 from qagate.dicom.part10 import FileMeta, Part10Error, hash_data_set, read_file_meta
 from qagate.durable import make_folder, sync_file, sync_folder
+from qagate.reason import why
 from qagate.series import Instance, Received
 
 _log = structlog.get_logger()
@@ -213,7 +214,7 @@ class Spool:
             try:
                 yield self.read(relative)
             except (HeaderError, OSError) as error:
-                _log.error("pass_over_spooled_file", path=relative, reason=str(error))
+                _log.error("pass_over_spooled_file", path=relative, reason=why(error))
 
     def _publish(self, temporary: Path, target: Path) -> bool:
         """Give the file its name; False when the name is taken."""

@@ -19,11 +19,11 @@ from qagate.store.engine import Store
 from qagate.store.errors import StoreError
 from qagate.store.observations import observe
 from qagate.store.outbox import OutboxItem, deliver_if_done, insert_items
-from qagate.store.rows import instances_there, judged, series_of, text
+from qagate.store.rows import associations_of, instances_there, judged, series_of, text
 from qagate.store.schema import conflict, instance, outbox, refused, result, series
 from qagate.store.transitions import move
 
-_RETRY_S = 5.0  #: pause before a failed series is tried again, times its tries
+TRY_AGAIN_S = 5.0  #: pause before a failed series is tried again, times its tries
 _DIED = "the worker died or stopped answering while it held this series"
 _REFUSALS_KEPT = 10_000
 _WAITING = series.alias("waiting")  # made once: idle workers ask all the time
@@ -42,6 +42,7 @@ class Receiving:
     revision_started_at: datetime
     last_received_at: datetime
     released_at: datetime | None
+    associations: tuple[str, ...] = ()  #: the first that fed this revision
 
 
 class Queue:
@@ -117,6 +118,7 @@ class Queue:
                     revision_started_at=row.revision_started_at,
                     last_received_at=row.last_received_at,
                     released_at=row.released_at,
+                    associations=associations_of(row),
                 )
                 for row in rows
             ]
@@ -168,7 +170,7 @@ class Queue:
         """Renew a lease; False when it is no longer held."""
         until = self._store.now() + timedelta(seconds=lease_s)
         with self._store.write() as connection:
-            renewed = update(series).where(*_held(claimed)).values(lease_expires_at=until)
+            renewed = update(series).where(*held(claimed)).values(lease_expires_at=until)
             return _hit(connection.execute(renewed))
 
     def finish(
@@ -188,7 +190,7 @@ class Queue:
         late instance made the revision obsolete.
         """
         now = self._store.now()
-        decided = move(State.SCORING, State.DECIDED).where(*_held(claimed))
+        decided = move(State.SCORING, State.DECIDED).where(*held(claimed))
         with self._store.write() as connection:
             row = connection.execute(
                 decided.values(
@@ -229,9 +231,9 @@ class Queue:
         """
         now = self._store.now()
         state = State.FAILED if claimed.attempts >= max_attempts else State.COMPLETE
-        not_before = now + timedelta(seconds=_RETRY_S * claimed.attempts)
+        not_before = now + timedelta(seconds=TRY_AGAIN_S * claimed.attempts)
         with self._store.write() as connection:
-            ended = move(State.SCORING, state).where(*_held(claimed))
+            ended = move(State.SCORING, state).where(*held(claimed))
             if not _hit(connection.execute(ended.values(last_error=text(reason), not_before=not_before))):
                 return None
             if state is State.FAILED:
@@ -302,7 +304,8 @@ class Queue:
             return [series_of(row, instances_there(connection, row)) for row in rows]
 
 
-def _held(claimed: Series) -> tuple[ColumnElement[bool], ...]:
+def held(claimed: Series) -> tuple[ColumnElement[bool], ...]:
+    """Conditions of the series while its claim holds."""
     return (
         series.c.id == claimed.series_id,
         series.c.state == State.SCORING.value,

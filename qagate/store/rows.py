@@ -41,6 +41,11 @@ def judged(revision: int, assessment: Assessment, decision: Decision) -> dict[st
     }
 
 
+def associations_of(row: Row[Any]) -> tuple[str, ...]:
+    """Return the associations of a row of table `series`."""
+    return tuple(filter(None, row.associations.split(",")))
+
+
 def series_of(row: Row[Any], instances: tuple[Instance, ...] = ()) -> Series:
     """Return the series of a row of table `series`."""
     return Series(
@@ -66,6 +71,7 @@ def series_of(row: Row[Any], instances: tuple[Instance, ...] = ()) -> Series:
         instances=instances,
         lease_token=row.lease_token,
         modalities=tuple(filter(None, row.modalities.split(","))),
+        associations=associations_of(row),
         purged=row.purged_revision is not None,
     )
 

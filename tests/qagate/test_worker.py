@@ -58,7 +58,7 @@ def test_a_poisonous_series_costs_its_neighbours_no_try(bench: Bench) -> None:
         assert until(lambda: all(bench.state(uid) is State.DECIDED for uid in good))
         assert until(lambda: bench.state(bad) is State.COMPLETE)
         row = bench.history(bad).row
-        assert (row.attempts, row.last_error) == (1, "RuntimeError: the network cannot bear this")
+        assert row.attempts == 1 and (row.last_error or "").startswith("RuntimeError at qagate.gate.scoring:")
         bench.hurry()
         assert until(lambda: bench.state(bad) is State.FAILED)
     assert [bench.history(uid).row.attempts for uid in good] == [1, 1, 1]

@@ -52,6 +52,7 @@ class Clock:
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """URL of a database without schema."""
     if request.param == "sqlite":
+        (tmp_path / "qagate.db").touch()
         yield f"sqlite:///{tmp_path / 'qagate.db'}"
         return
     server: str = request.getfixturevalue("postgres_server")
