@@ -66,7 +66,7 @@ def test_many_interleavings(database: Literal["sqlite", "postgres"], url: str) -
     with open_store(url, clock=clock) as store:
         store_machine.run(store, clock, arriving(clock), RESULT, examples=EXAMPLES[database], steps=STEPS)
     record(
-        fault="random interleaving", where=f"store: {EXAMPLES[database]} runs of up to {STEPS} acts",
+        fault="random interleaving", where="store: state machine",
         database=database, accepted=0, lost=0, duplicated=0,
         outcome="no invariant broke; all ends decided once and delivered",
     )  # fmt: skip
