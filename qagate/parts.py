@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from qagate import __version__
 from qagate.alerts import Alerter
 from qagate.assessment import Verdict
 from qagate.audit_export import Exporter
@@ -22,17 +21,16 @@ from qagate.config_network import ArchiveSettings, Peer
 from qagate.config_secrets import revealed
 from qagate.dicom import scu
 from qagate.dicom.access import Access, AccessRule
-from qagate.dicom.report import ReportIdentity, derive_uid
 from qagate.dicom.spool import Spool
 from qagate.dicom.tls import Credentials, Tls
 from qagate.fsck import Fsck
 from qagate.gate.assembly import CompletionRules
 from qagate.gate.policy import Policy, PolicyRule
+from qagate.parts_hold import destinations, hold_rules, identity, image_archives
 from qagate.reason import Reason
 from qagate.reconcile import Reconciler
-from qagate.reporting import Destination, Reporter
+from qagate.reporting import Reporter
 from qagate.retention import Purger, RetentionRules
-from qagate.series import Series
 from qagate.store.audit import Trail
 from qagate.store.baselines import Baselines
 from qagate.store.calibrations import Calibrations
@@ -127,13 +125,6 @@ def _report_addresses(of: ArchiveSettings) -> tuple[str, ...]:
         return ()
 
 
-def image_archives(settings: Settings) -> frozenset[str]:
-    """The names of the archives that the gate forwards images to."""
-    if settings.mode == "observe":
-        return frozenset()
-    return frozenset(of.name for of in settings.archive if of.images)
-
-
 def archive(settings: Settings, of: ArchiveSettings) -> scu.Archive:
     """One archive as the SCU knows it."""
     return scu.Archive(
@@ -193,32 +184,14 @@ def promotion_rules(settings: Settings) -> PromotionRules:
 
 def reporter(settings: Settings, spool: Spool, alerts: Alerter) -> Reporter:
     """What a decision sends where."""
-    device_uid = derive_uid("device", settings.receiver.ae_title, str(settings.data_dir))
-
-    def identity(series: Series) -> ReportIdentity:
-        return ReportIdentity(
-            series_instance_uid=series.series_instance_uid,
-            revision=series.revision,
-            device_uid=device_uid,
-            ae_title=settings.receiver.ae_title,
-            software_version=__version__,
-        )
-
     return Reporter(
         spool=spool,
         folder=settings.report_dir,
-        destinations=[
-            Destination(
-                name=of.name,
-                results=of.results,
-                images=of.name in image_archives(settings),
-                sr_class=of.sr,
-            )
-            for of in settings.archive
-        ],
+        destinations=destinations(settings),
         alerter=alerts,
         alert_verdicts=[Verdict(name) for name in settings.alerts.verdicts],
-        identity=identity,
+        identity=identity(settings),
+        hold=hold_rules(settings),
     )
 
 
