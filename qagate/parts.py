@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import socket
 from datetime import timedelta
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from qagate import __version__
 from qagate.alerts import Alerter
 from qagate.assessment import Verdict
 from qagate.audit_export import Exporter
-from qagate.commitment import Basis
 from qagate.config import Settings
-from qagate.config_network import ArchiveSettings, Peer
+from qagate.config_network import ArchiveSettings
 from qagate.dicom import scu
-from qagate.dicom.access import Access, AccessRule
 from qagate.dicom.report import ReportIdentity, derive_uid
 from qagate.dicom.spool import Spool
 from qagate.dicom.tls import Credentials, Tls
@@ -43,8 +40,6 @@ if TYPE_CHECKING:  # torch and scipy, which most roles do without
     from qagate.serving import Serving
     from qagate.worker import Worker
 
-_LOOPBACK = ("127.0.0.0/8", "::1/128")
-
 
 def policy(settings: Settings) -> Policy:
     """The decision table of the settings, or the default one."""
@@ -66,43 +61,6 @@ def scorer(settings: Settings, *, model: str | None = None, device: str | None =
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     loaded = registry.load(model or settings.worker.model, device=wanted, house=settings.house_dir)
     return Scorer(loaded, max_batch=settings.worker.max_batch)
-
-
-def access(settings: Settings) -> Access:
-    """Who may associate: the peers of the settings, or this machine alone; and archives, to report."""
-    rules = [
-        AccessRule(
-            ae_title=peer.ae_title,
-            addresses=peer.addresses,
-            commitment=_basis(settings, peer),
-        )
-        for peer in settings.peer or (Peer(ae_title="*", addresses=_LOOPBACK),)
-    ]
-    called = {settings.receiver.ae_title}
-    for of in settings.archive:
-        if of.delivered == "committed":
-            called.add(of.calling_ae_title or settings.receiver.ae_title)
-            rules.append(
-                AccessRule(ae_title=of.ae_title, addresses=_report_addresses(of), store=False, reports=True)
-            )
-    any_called = settings.receiver.any_called_ae_title
-    return Access(tuple(rules), called_ae_titles=None if any_called else frozenset(called))
-
-
-def _basis(settings: Settings, peer: Peer) -> Basis | None:
-    """What commitment to a peer rests on; none where only an archive could tell and none gets images."""
-    if peer.commitment == "archive":
-        return Basis.ARCHIVE if image_archives(settings) else None
-    return Basis.SPOOL if peer.commitment == "spool" else None
-
-
-def _report_addresses(of: ArchiveSettings) -> tuple[str, ...]:
-    if of.report_addresses:
-        return of.report_addresses
-    try:
-        return (str(ip_address(of.host)),)
-    except ValueError:  # a name: the transaction UID, which nobody can guess, must do
-        return ()
 
 
 def image_archives(settings: Settings) -> frozenset[str]:
