@@ -119,6 +119,17 @@ def test_a_renewed_certificate_serves_the_next_association(make_gate: MakeGate, 
     echo(archive(gate.port, scanner))
 
 
+def test_towards_an_archive_a_renewed_certificate_is_shown_too(
+    make_gate: MakeGate, authority: Authority
+) -> None:
+    gate, mine = make_gate(tls=server(authority.issue("gate"))), authority.issue("mine", days=-1)
+    there = archive(gate.port, mine)
+    with pytest.raises(DeliveryError):
+        echo(there)
+    authority.issue("mine", days=10)
+    echo(there)
+
+
 def test_a_broken_renewal_leaves_the_old_certificate_in_use(
     make_gate: MakeGate, authority: Authority
 ) -> None:
