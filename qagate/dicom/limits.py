@@ -10,8 +10,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
 from qagate.refusal import ASSOCIATION_FULL, DATA_SET_TOO_LARGE, NOT_AUTHORIZED
 
+_log = structlog.get_logger()
 _MOST_ACCOUNTS = 1024  #: peers whose rates are remembered; one that is idle is soon back at its full rate
 LONGEST_PAUSE_S = 20.0  #: no answer is held back longer: senders commonly give up after 30 s
 
@@ -66,8 +69,8 @@ class Bucket:
 class Account:
     """One peer's open associations and rates, shared by its associations."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits, self.associations = limits, 0
+    def __init__(self, peer: tuple[str, str], limits: Limits) -> None:
+        self.peer, self.limits, self.associations = peer, limits, 0
         self.instances, self.bytes = Bucket(limits.instances_per_minute), Bucket(limits.bytes_per_minute)
 
 
@@ -78,6 +81,7 @@ class Share:
         """Keep the account; `pause(seconds)` returns early when the gate is to stop."""
         self.account, self._pause, self._may_store = account, pause, may_store
         self._instances = self._bytes = 0
+        self._slowed = False  #: logged once an association
 
     def begin(self) -> None:
         """Count one data set. Raises OverLimit when it is not to be taken."""
@@ -101,15 +105,19 @@ class Share:
 
     def pace(self, length: int) -> None:
         """Wait until the peer may send on, taken or not: the network does the rest."""
-        wait_s = self.account.bytes.take(length)
-        if wait_s > 0:
-            self._pause(wait_s)
+        self._wait(self.account.bytes.take(length))
 
     def answer(self) -> None:
         """Wait until the next answer is due."""
-        wait_s = self.account.instances.take(1)
-        if wait_s > 0:
-            self._pause(wait_s)
+        self._wait(self.account.instances.take(1))
+
+    def _wait(self, wait_s: float) -> None:
+        if wait_s <= 0:
+            return
+        if not self._slowed:
+            _log.info("slow_down", calling_ae_title=self.account.peer[0], address=self.account.peer[1])
+        self._slowed = True
+        self._pause(wait_s)
 
 
 class Accounts:
@@ -132,7 +140,7 @@ class Accounts:
                 account and limits.associations and account.associations >= limits.associations
             ):
                 return None
-            account = self._accounts.setdefault(peer, account or Account(limits))
+            account = self._accounts.setdefault(peer, account or Account(peer, limits))
             account.associations += 1
             self.open += 1
         return Share(account, self._pause, may_store=may_store)

@@ -27,6 +27,9 @@ from qagate.dicom.tls import Tls, TlsError, why_refused
 from qagate.refusal import NO_PLACE, TLS_REFUSED
 
 _log = structlog.get_logger()
+_TLS_HANDSHAKE = b"\x16"  #: the first byte of TLS; no PDU has this type
+_ABORT = bytes.fromhex("07 00 00000004 00 00 02 01")  #: A-ABORT: provider, unrecognised PDU (PS3.8 9.3.8)
+_LAST_S = 1.0  #: a peer that was refused reads the reason within
 _MAKE_ROOM_S = 0.5  #: a silent connection's thread ends within
 _MAX_CONTROL_PDU = 1 << 20  #: bytes; an A-ASSOCIATE-RQ with 128 contexts and all syntaxes stays below
 
@@ -83,9 +86,16 @@ class _Handler(RequestHandler):
 
     def handle(self) -> None:
         """Run the association to its end."""
-        if not self.server.speaks(self.request):
+        first, tls = self.server.first_byte(self.request), self.server.tls
+        if not first:
             return
-        if self.server.tls is not None and not self._encrypted(self.server.tls):
+        if (first == _TLS_HANDSHAKE) is not (tls is not None):
+            self._refuse("plain text came to a TLS port" if tls else "TLS came to a plain port")
+            with suppress(OSError):
+                self.request.sendall(_ABORT)
+            _say_last(self.request)
+            return
+        if tls is not None and not self._encrypted(tls):
             return
         association = self._create_association()
         # pynetdicom makes the socket inside the call above and offers no other way to choose its class.
@@ -103,21 +113,34 @@ class _Handler(RequestHandler):
         connection = cast(socket.socket, self.request)
         limit = threading.Timer(self.server.ae.acse_timeout or 30, lambda: _cut(connection))
         try:
-            connection = tls.context().wrap_socket(
+            self.request = connection = tls.context().wrap_socket(
                 connection, server_side=True, do_handshake_on_connect=False
             )
             limit.start()
             connection.do_handshake()
         except (OSError, TlsError) as error:
-            connection.close()
-            address, reason = self.client_address[0], why_refused(error)
-            _log.warning("refuse_tls", address=address, reason=reason)
-            self.server.on_refused(TLS_REFUSED, f"TLS: {reason}", address)
+            self._refuse(why_refused(error))
+            _say_last(connection)
             return False
         finally:
             limit.cancel()
-        self.request = connection
         return True
+
+    def _refuse(self, reason: str) -> None:
+        address = self.client_address[0]
+        _log.warning("refuse_tls", address=address, reason=reason)
+        self.server.on_refused(TLS_REFUSED, f"TLS: {reason}", address)
+
+
+def _say_last(connection: socket.socket) -> None:
+    """Close so that the peer reads why: with bytes of its own unread it would see a reset instead."""
+    with suppress(OSError):
+        connection.settimeout(_LAST_S)
+        connection.shutdown(socket.SHUT_WR)
+        until = time.monotonic() + _LAST_S
+        while connection.recv(1 << 16) and time.monotonic() < until:
+            pass
+    connection.close()
 
 
 class Server(ThreadedAssociationServer):
@@ -154,15 +177,15 @@ class Server(ThreadedAssociationServer):
         connection.settimeout(self.ae.network_timeout)
         return connection, address
 
-    def speaks(self, connection: socket.socket) -> bool:
-        """Wait for the first byte, as long as for an association request; False when none comes."""
+    def first_byte(self, connection: socket.socket) -> bytes:
+        """Wait for the first byte, as long as for an association request; empty when none comes."""
         with self._lock:
             self._silent[connection] = None
         connection.settimeout(self.ae.acse_timeout)
         try:
-            return bool(connection.recv(1, socket.MSG_PEEK))
+            return connection.recv(1, socket.MSG_PEEK)
         except OSError:  # a probe that resets the connection, or waits
-            return False
+            return b""
         finally:
             with self._lock:
                 self._silent.pop(connection, None)

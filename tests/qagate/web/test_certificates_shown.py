@@ -44,8 +44,8 @@ def settings(tmp_path: Path, authority: Authority) -> Settings:
 def test_each_certificate_that_ends_soon_has_its_sentence(outsider: Any, physicist: Any) -> None:
     ends = datetime.now(UTC) + timedelta(days=20)
     soon = (
-        f"The certificate for the receiver ends on {ends:%Y-%m-%d}: put a new one at its place; it is taken up "
-        "without a restart."
+        f"The certificate for the receiver ends on {ends:%Y-%m-%d}: put a new one at its place; "
+        "it is taken up without a restart."
     )
     broken = "The certificate for archive old cannot be read: put a PEM file at its place."
     answer = outsider.get("/readyz")
