@@ -1,6 +1,6 @@
 """Makes every kind of refusal happen and writes what each side says into docs/transport.md.
 
-`python docs/peer_messages.py` needs DCMTK's storescu and echoscu. A test, tests/qagate/dicom/
+`python docs/peer_messages.py` needs Orthanc and DCMTK's storescu and echoscu. A test, tests/qagate/dicom/
 test_peer_messages.py, runs the same and compares.
 """
 
@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "qagate" / "dicom"))
+sys.path[:0] = [str(ROOT / part) for part in ("docs", "tests/qagate", "tests/qagate/dicom")]
 
 import pydicom  # noqa: E402
 from certificates import Authority  # noqa: E402
+from peer_orthanc import Senders  # noqa: E402
 from pydicom.data import get_testdata_file  # noqa: E402
 from pynetdicom import AE  # noqa: E402
 from pynetdicom.sop_class import CTImageStorage  # noqa: E402
@@ -106,8 +107,9 @@ class Said:
     case: Case
     logged: tuple[str, ...]
     dcmtk: tuple[str, ...]  #: standard output and error
-    pynetdicom: tuple[str, ...] | None  #: None: its application knows no TLS and no C-ECHO here
     received: int  #: instances, from DCMTK
+    pynetdicom: tuple[str, ...] | None  #: None: its storescu knows no TLS and no C-ECHO
+    orthanc: tuple[str, ...] | None  #: None: it does not echo here, nor does it do TLS without a certificate
 
 
 def version() -> str:
@@ -116,19 +118,31 @@ def version() -> str:
     return said.split()[2]
 
 
-def run(folder: Path, cases: tuple[Case, ...] = CASES, *, both: bool = True) -> Iterator[Said]:
-    """Let every case happen, one after the other; both: with pynetdicom's application as well."""
+def run(folder: Path, cases: tuple[Case, ...] = CASES, *, every: bool = True) -> Iterator[Said]:
+    """Let every case happen, one after the other; every: with every sender, not DCMTK's alone."""
     pki = _certificates(folder / "pki")
-    for number, case in enumerate(cases):
-        here = folder / str(number)
-        with _gate(here, case, pki) as (port, spool, logs):
-            dcmtk = _told(_dcmtk(case, pki, port, _files(here, case)))
-            logged, received = _logged(logs), len(list(spool.paths()))
-        pynetdicom = None
-        if both and not case.tls and not case.peer and not case.echo:
-            with _gate(here / "again", case, pki) as (port, _, _):
-                pynetdicom = _told(_pynetdicom(case, port, _files(here, case)))
-        yield Said(case=case, logged=logged, dcmtk=dcmtk, pynetdicom=pynetdicom, received=received)
+    with ExitStack() as started:
+        senders = Senders(folder / "orthanc", pki, started)
+        for number, case in enumerate(cases):
+            here, pynetdicom, orthanc = folder / str(number), None, None
+            with _gate(here, case, pki) as (port, spool, logs):
+                dcmtk = _told(_dcmtk(case, pki, port, _files(here, case)))
+                logged, received = _logged(logs), len(list(spool.paths()))
+            if every and not case.tls and not case.peer and not case.echo:
+                with _gate(here / "again", case, pki) as (port, _, _):
+                    pynetdicom = _told(_pynetdicom(case, port, _files(here, case)))
+            if every and not case.echo and "+tla" not in case.peer:
+                with _gate(here / "once more", case, pki) as (port, _, _):
+                    to = {"calling": case.calling, "called": case.called}
+                    orthanc = senders.of(case.peer).send(port, _files(here, case), **to)
+            yield Said(
+                case=case,
+                logged=logged,
+                dcmtk=dcmtk,
+                received=received,
+                pynetdicom=pynetdicom,
+                orthanc=orthanc,
+            )
 
 
 def _certificates(folder: Path) -> Path:
@@ -222,19 +236,28 @@ def _logged(logs: list[Any]) -> tuple[str, ...]:
 
 def table(said: list[Said]) -> str:
     """The cases as Markdown."""
-    head = ("case", "the gate logs", f"DCMTK {version()} prints", "arrived", "pynetdicom prints")
+    head = (
+        "case",
+        "the gate logs",
+        f"DCMTK {version()} prints",
+        "arrived",
+        "pynetdicom prints",
+        "Orthanc answers",
+    )
     lines = [head, ["---"] * len(head), *map(cells, said)]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def cells(one: Said) -> tuple[str, ...]:
-    """One row: case, log, DCMTK, how many arrived, pynetdicom."""
+    """One row: case, log, DCMTK, how many arrived, pynetdicom, Orthanc."""
     arrived = "–" if one.case.echo else f"{one.received} of {one.case.files}"
-    other = "–" if one.pynetdicom is None else _cell(one.pynetdicom)
-    return one.case.name, _cell(one.logged), _cell(one.dcmtk), arrived, other
+    others = (_cell(one.pynetdicom), _cell(one.orthanc))
+    return one.case.name, _cell(one.logged), _cell(one.dcmtk), arrived, *others
 
 
-def _cell(lines: tuple[str, ...]) -> str:
+def _cell(lines: tuple[str, ...] | None) -> str:
+    if lines is None:
+        return "–"
     return "<br>".join(f"`{line}`" for line in lines) or "nothing"
 
 

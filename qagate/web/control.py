@@ -107,6 +107,7 @@ def _page(request: Request, site: Site, *, said: str = "", wrong: str = "") -> R
     found = Health(site.store)
     queue, names = found.queue(), tuple(one.name for one in site.settings.archive)
     free_mb = site.spool.free_bytes() // 2**20
+    refused = sorted(Refusals(site.store).today().items(), key=lambda one: -one[1])
     return page(
         request,
         "control.html",
@@ -123,5 +124,5 @@ def _page(request: Request, site: Site, *, said: str = "", wrong: str = "") -> R
         full=free_mb < site.settings.receiver.min_free_mb,
         shown=SHOWN,
         warnings=expiring(site.settings),
-        refused=[(refusal(word), count) for word, count in Refusals(site.store).today().items() if count],
+        refused=[(refusal(word), count) for word, count in refused if count],
     )

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from neighbours import ORTHANC
 from scp_client import ECHOSCU, STORESCU
 
 ROOT = Path(__file__).parents[3]
@@ -41,11 +42,13 @@ def test_the_page_has_every_case() -> None:
 
 @pytest.mark.parametrize("case", CASES.CASES, ids=lambda case: case.name)
 def test_gate_and_dcmtk_print_what_the_page_says(tmp_path: Path, case: Any) -> None:
-    (said,) = CASES.run(tmp_path, (case,), both=False)
+    (said,) = CASES.run(tmp_path, (case,), every=False)
     assert CASES.cells(said)[:4] == ROWS[case.name][:4], "run python docs/peer_messages.py"
 
 
 @pytest.mark.slow
-def test_pynetdicom_prints_what_the_page_says(tmp_path: Path) -> None:
+def test_the_other_senders_say_what_the_page_says(tmp_path: Path) -> None:
+    if not ORTHANC.exists():
+        pytest.skip(f"{ORTHANC} is not installed (Debian orthanc)")
     for said in CASES.run(tmp_path):
-        assert CASES.cells(said)[4] == ROWS[said.case.name][4], "run python docs/peer_messages.py"
+        assert CASES.cells(said) == ROWS[said.case.name], "run python docs/peer_messages.py"
