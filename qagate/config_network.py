@@ -68,7 +68,7 @@ class ReceiverSettings(Section):
     port: Port = Field(11112, description="TCP port to listen on")
     max_associations: int = Field(32, ge=1, description="associations open at one time")
     peer_associations: int = Field(
-        16, ge=0, description="of them from one peer (AE title and address); 0: no limit"
+        24, ge=0, description="of them from one peer (AE title and address); 0: no limit"
     )
     max_dataset_mb: int = Field(
         4096, ge=0, description="a larger data set is refused (0xA701) while it comes; 0: no limit"
