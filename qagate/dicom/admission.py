@@ -16,6 +16,7 @@ from qagate.dicom.access import Access, Rejection
 from qagate.dicom.commitment_scp import CommitmentSCP
 from qagate.dicom.limits import Accounts, Bucket, Share
 from qagate.dicom.spool import Spool
+from qagate.reason import Reason, why
 from qagate.refusal import SOP_CLASS_NOT_SUPPORTED, Refusal
 
 _log = structlog.get_logger()
@@ -52,7 +53,7 @@ class Admission:
             return found
         _log.warning(
             "reject_association",
-            reason=found.name,
+            reason=Reason(found.name),
             calling_ae_title=calling,
             called_ae_title=called,
             address=address,
@@ -118,4 +119,4 @@ class Admission:
         try:
             self._on_refused(refusal)
         except Exception as error:  # a loop edge: the association goes on
-            _log.error("fail_to_report_refusal", error=type(error).__name__, exc_info=True)
+            _log.error("fail_to_report_refusal", error=why(error), exc_info=True)

@@ -10,6 +10,7 @@ message is remembered, the rest is discarded, and the handler answers with a sta
 from __future__ import annotations
 
 import hashlib
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from qagate.dicom.headers import is_uid
 from qagate.dicom.limits import OverLimit, Share
 from qagate.dicom.part10 import FileMeta
 from qagate.dicom.spool import Spool
+from qagate.reason import Reason
 from qagate.refusal import OUT_OF_RESOURCES
 
 if TYPE_CHECKING:
@@ -164,6 +166,7 @@ class StreamingProvider(DIMSEServiceProvider):
         self._current: Incoming
         self._sending = threading.Lock()
         self.on_response: Callable[[N_EVENT_REPORT], None] | None = None  #: takes the answers to our reports
+        self.trace = secrets.token_hex(4)  #: names the association in log and database
         self._owing = False  #: a request was taken and not yet answered
         self._quiet_since = time.monotonic()
         self._busy = False  #: it is we who keep the peer waiting
@@ -223,7 +226,7 @@ class StreamingProvider(DIMSEServiceProvider):
             requestor = self.assoc.requestor
             _log.warning(
                 "abort_association",
-                calling_ae_title=requestor.ae_title.strip(), address=requestor.address, reason=reason,
+                calling_ae_title=requestor.ae_title.strip(), address=requestor.address, reason=Reason(reason),
             )  # fmt: skip
             self.assoc.abort(block=False)
 

@@ -24,6 +24,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from qagate.dicom.tls import Tls, TlsError, why_refused
+from qagate.reason import Reason
 from qagate.refusal import NO_PLACE, TLS_REFUSED
 
 _log = structlog.get_logger()
@@ -128,7 +129,7 @@ class _Handler(RequestHandler):
 
     def _refuse(self, reason: str) -> None:
         address = self.client_address[0]
-        _log.warning("refuse_tls", address=address, reason=reason)
+        _log.warning("refuse_tls", address=address, reason=Reason(reason))
         self.server.on_refused(TLS_REFUSED, f"TLS: {reason}", address)
 
 
