@@ -67,12 +67,13 @@ class DeliveryRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalRow:
-    """One refused C-STORE."""
+    """One refused C-STORE, association or connection."""
 
     status: int
     reason: str
     sop_instance_uid: str
     calling_ae_title: str
+    address: str
     refused_at: datetime
 
 
