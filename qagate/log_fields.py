@@ -109,7 +109,8 @@ FIELDS: Mapping[str, Kind] = {
         COUNT,
     ),
     **dict.fromkeys(
-        ("after_s", "free_mb", "prepare_s", "restart_in_s", "retry_in_s", "score_s", "took_s", "wanted_mb"),
+        ("after_s", "by_s", "free_mb", "limit_s", "prepare_s", "restart_in_s", "retry_in_s",
+         "score_s", "took_s", "wanted_mb"),
         NUMBER,
     ),
 }  # fmt: skip

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from qagate import present_models
 from qagate.assessment import SliceScore, Verdict
 from qagate.dicom.scu import Delivery
+from qagate.refusal import LAST_STATUS
 
 if TYPE_CHECKING:
     from qagate.app import ScoredSeries, Sending
@@ -191,10 +192,10 @@ def _troubles(overview: Overview) -> Iterator[tuple[str, list[str]]]:
         )
     if overview.refused:
         yield (
-            "objects refused (never accepted; the sender was told)",
+            "refused (never accepted; the sender was told)",
             [
-                f"0x{r.status:04X} from {r.calling_ae_title} {_ago(r.refused_at)}: {r.reason} "
-                f"[{r.sop_instance_uid or 'no UID'}]"
+                f"0x{r.status:04X} from {r.calling_ae_title or r.address} {_ago(r.refused_at)}: {r.reason}"
+                + (f" [{r.sop_instance_uid or 'no UID'}]" if r.status <= LAST_STATUS else "")
                 for r in overview.refused
             ],
         )

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from qagate.series import State
 from qagate.store.engine import Store
+from qagate.store.refusals import OF_INSTANCE
 from qagate.store.rows import series_by_state
 from qagate.store.schema import UNSENT, outbox, refused, result, series
 from qagate.store.transitions import DeliveryState
@@ -69,6 +70,12 @@ class QueueHealth:
     p95_s: float | None
     last_decided: datetime | None
     refused_today: int  #: C-STOREs answered with a failure in the last 24 hours
+    rejected_today: int  #: associations and connections turned away in the last 24 hours
+
+
+def _refused(connection: sa.Connection, since: datetime, kind: sa.ColumnElement[bool]) -> int:
+    query = sa.select(sa.func.count()).where(refused.c.refused_at >= since, kind)
+    return connection.scalar(query) or 0
 
 
 class Health:
@@ -95,10 +102,8 @@ class Health:
                 median_s=median(taken) if taken else None,
                 p95_s=taken[min(int(0.95 * len(taken)), len(taken) - 1)] if taken else None,
                 last_decided=rows[0].decided_at if rows else None,
-                refused_today=connection.scalar(
-                    sa.select(sa.func.count()).where(refused.c.refused_at >= day_ago)
-                )
-                or 0,
+                refused_today=_refused(connection, day_ago, OF_INSTANCE),
+                rejected_today=_refused(connection, day_ago, ~OF_INSTANCE),
             )
 
     def failed(self, limit: int) -> tuple[FailedSeries, ...]:

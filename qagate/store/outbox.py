@@ -266,5 +266,5 @@ def _delivery(row: Row[tuple[object, ...]], of: Row[*tuple[Any, ...]], token: st
         attempts=row.attempts,
         created_at=row.created_at,
         lease_token=token,
-        associations=associations_of(of),
+        associations=associations_of(of.associations),
     )

@@ -67,12 +67,13 @@ class DeliveryRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalRow:
-    """One refused C-STORE."""
+    """One refused C-STORE, association or connection."""
 
     status: int
     reason: str
     sop_instance_uid: str
     calling_ae_title: str
+    address: str
     refused_at: datetime
 
 
@@ -279,5 +280,5 @@ def _series_row(row: sa.Row[Any], deliveries: list[sa.Row[Any]], stands: Standin
         rejected=stands.rejected,
         last_error=row.last_error or (errors[0] if errors else None),
         purged_at=row.purged_at,
-        associations=associations_of(row),
+        associations=associations_of(row.associations),
     )

@@ -81,6 +81,7 @@ class HealthOut(BaseModel):
     p95_s: float | None
     last_decided: datetime | None
     refused_today: int
+    rejected_today: int
     free_bytes: int
     destinations: tuple[DestinationOut, ...]
     failed: tuple[FailedOut, ...]
