@@ -127,7 +127,7 @@ def _assessment(
         prompt=series.prompt,
         quality=quality,
         score=score.score if score and assessed else None,
-        slices=_numbered(score.slices, series) if score else (),
+        slices=_numbered(score.slices, series) if score and score.slices else (),
         measures=series.measures,
         technique=technique_from(series.images.attributes),
         findings=series.findings + _recognised(score, series),

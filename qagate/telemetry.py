@@ -10,6 +10,8 @@ from typing import Any
 
 import structlog
 
+from qagate import stray
+
 _PLAIN = (str, int, float, bool, type(None), PurePath)
 
 
@@ -51,6 +53,7 @@ def configure(*, level: str = "info", format: str = "json", role: str = "") -> N
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
+    stray.tame()
     structlog.contextvars.clear_contextvars()
     if role:
         structlog.contextvars.bind_contextvars(role=role)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 NO_UID = "0.0"  #: stands for a SOP Instance UID that the request lacks; no data set matches it
 _C_STORE_RQ = 0x0001
 _MOST_IN_MEMORY = 8 << 20  #: bytes; a commitment request of 50,000 instances
+_MOST_COMMAND = 1 << 16  #: bytes of a command set; that of a C-STORE has a few hundred
 _CHECK_EVERY = 16 << 20  #: bytes between two looks at the free space
 
 
@@ -146,7 +147,7 @@ class StreamingProvider(DIMSEServiceProvider):
         self._quiet_since = time.monotonic()
 
     def receive_primitive(self, primitive: P_DATA) -> None:
-        """Process one P-DATA primitive."""
+        """Process one P-DATA primitive. Raises ValueError for a command set that goes on and on."""
         if self.message is None:
             self.message = DIMSEMessage()
             incoming = Incoming(self._spool, self.assoc, self.message, self._min_free)
@@ -154,6 +155,8 @@ class StreamingProvider(DIMSEServiceProvider):
             self._current = incoming
             self._open.add(incoming)
         super().receive_primitive(primitive)
+        if self.message is not None and self.message.encoded_command_set.tell() > _MOST_COMMAND:
+            raise ValueError("the command set has no end")
         self._quiet_since = time.monotonic()
         if self.message is None and self._current.meta is None:
             self._open.discard(self._current)  # a message without a data set
