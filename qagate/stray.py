@@ -20,8 +20,8 @@ _log = structlog.get_logger(__name__)
 def tame() -> None:
     """Drop warnings and pydicom's log, and make one log line of an exception that nothing caught."""
     logging.captureWarnings(True)
-    for name in ("py.warnings", "pydicom"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("py.warnings").disabled = True
+    logging.getLogger("pydicom").disabled = True  # not by its level, which pydicom sets when it is imported
     threading.excepthook = _thread_died
     sys.excepthook = _process_died
 

@@ -8,11 +8,12 @@ from qagate.dicom.report.document import (
     to_bytes,
 )
 from qagate.dicom.report.kos import build_kos
-from qagate.dicom.report.source import ReportError
+from qagate.dicom.report.source import EVIDENCE_KEYWORDS, ReportError
 from qagate.dicom.report.sr import SRClass, build_sr
 from qagate.dicom.report.text import sr_text
 
 __all__ = [
+    "EVIDENCE_KEYWORDS",
     "DocumentReference",
     "ReportError",
     "ReportIdentity",
