@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from qagate import stray
+from qagate.wording import one_line
 
 _PLAIN = (str, int, float, bool, type(None), PurePath)
 
@@ -20,7 +21,9 @@ def _plain_values(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMa
     for key, value in event.items():
         if type(value) in (tuple, list) and all(type(item) in _PLAIN for item in value):
             continue
-        if isinstance(value, PurePath):
+        if isinstance(value, str) and not value.isprintable():
+            event[key] = one_line(value)  # the console format would send control characters to a terminal
+        elif isinstance(value, PurePath):
             event[key] = str(value)
         elif type(value) not in _PLAIN and key not in ("exc_info", "_record"):
             event[key] = f"<{type(value).__name__}>"

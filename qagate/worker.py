@@ -21,6 +21,7 @@ from qagate.shadow import Done, Shadow
 from qagate.store.baselines import BaselineChange
 from qagate.store.queue import Queue
 from qagate.watch import Watch, key_of
+from qagate.wording import one_line
 
 log = structlog.get_logger(__name__)
 
@@ -101,7 +102,7 @@ class Worker:
                     for series in group:
                         self._work([series])
                     continue
-                self._give_up(group[0], f"{type(error).__name__}: {error}")
+                self._give_up(group[0], one_line(f"{type(error).__name__}: {error}"))
 
     def _give_up(self, series: Series, reason: str) -> None:
         log.exception("scoring_failed", series_instance_uid=series.series_instance_uid, reason=reason)

@@ -22,7 +22,9 @@ _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM U
 _MAX_VALUE = 1 << 16  #: bytes; identifiers and short texts only
 _MAX_DEPTH = 64  #: nested sequences
 MOST_INFLATED = 1 << 29  #: bytes of a deflated data set; a bomb makes a thousand times its size
-MOST_ELEMENTS = 2_000_000  #: an enhanced object of 20,000 frames stays below; each costs some 700 bytes once parsed
+MOST_ELEMENTS = (
+    2_000_000  #: an enhanced object of 20,000 frames stays below; each costs some 700 bytes once parsed
+)
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 
 

@@ -23,6 +23,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from qagate.dicom.outgoing import Archive, DeliveryError, associate
 from qagate.dicom.part10 import FileMeta, Part10Error, read_file_meta
 from qagate.dicom.source import READ_ERRORS, check_bounds
+from qagate.wording import one_line
 
 __all__ = ["Archive", "Delivery", "DeliveryError", "StoreResult", "echo", "store"]
 
@@ -188,7 +189,7 @@ def _judge(archive: Archive, file: _File, answer: Dataset) -> StoreResult:
         return _result(file, None, Delivery.RETRY, message)
     if status == 0x0000:
         return _result(file, status, Delivery.DELIVERED, "")
-    told = str(answer.get("ErrorComment") or "")
+    told = one_line(str(answer.get("ErrorComment") or ""))
     message = f"{archive} answered 0x{status:04X}" + (f": {told}" if told else "")
     if status in _WARNINGS or 0xB000 <= status <= 0xBFFF or status == _DUPLICATE:
         _log.info(

@@ -33,6 +33,7 @@ from pydicom.uid import (
 
 from qagate.dicom.elements import MOST_ELEMENTS, MOST_INFLATED, ElementError, check_size
 from qagate.dicom.part10 import Part10Error, read_file_meta
+from qagate.wording import one_line
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
@@ -234,12 +235,12 @@ def is_present(data: Dataset, keyword: str) -> bool:
 
 
 def texts(data: Dataset, keyword: str) -> tuple[str, ...]:
-    """Every value of an element as stripped text."""
+    """Every value of an element as stripped text on one line, however long it is."""
     found = value(data, keyword)
     if found is None:
         return ()
     values = found if isinstance(found, MultiValue | list | tuple) else [found]
-    return tuple(str(one).strip().strip("\0") for one in values)
+    return tuple(one_line(str(one).strip("\0")) for one in values)
 
 
 def text(data: Dataset, keyword: str) -> str:

@@ -93,7 +93,9 @@ def _request_items(rng: random.Random) -> list[Step]:
     parts = [
         pdu.item(rng.choice((0x10, 0x11, 0, 0xFF)), pdu.APPLICATION, rng.choice((None, 0, 1, 5000, 65535))),
         pdu.context(1, VERIFICATION, [IMPLICIT]),
-        pdu.item(rng.choice((0x20, 0x21, 0x22)), rng.randbytes(rng.randrange(40)), rng.choice((None, 3, 999))),
+        pdu.item(
+            rng.choice((0x20, 0x21, 0x22)), rng.randbytes(rng.randrange(40)), rng.choice((None, 3, 999))
+        ),
         pdu.user_information(),
         pdu.item(rng.randrange(256), rng.randbytes(rng.randrange(64))),
     ]
@@ -106,7 +108,9 @@ def _request_items(rng: random.Random) -> list[Step]:
 def _contexts(rng: random.Random) -> list[Step]:
     """Context numbers that are even, zero or used twice; none, or far too many contexts; odd syntaxes."""
     numbers = rng.choice(([], [2], [0], [1, 1, 1], [3, 1, 255, 3], range(1, 256), [1] * 300, [5] * 2000))
-    transfers = rng.choice(([IMPLICIT], [], [rng.choice(TEXTS)], [EXPLICIT] * 50, [b"1.2.840.10008.1.2.1.99"]))
+    transfers = rng.choice(
+        ([IMPLICIT], [], [rng.choice(TEXTS)], [EXPLICIT] * 50, [b"1.2.840.10008.1.2.1.99"])
+    )
     abstract = rng.choice((CT, VERIFICATION, b"", rng.choice(TEXTS)))
     return _sent(pdu.associate(contexts=b"".join(pdu.context(one, abstract, transfers) for one in numbers)))
 
@@ -124,7 +128,10 @@ def _user_information(rng: random.Random) -> list[Step]:
         pdu.item(0x59, rng.randbytes(200)),
     ))  # fmt: skip
     largest = rng.choice((0, 1, 7, 12, 16384, 0xFFFFFFFF))
-    return [*_sent(pdu.associate(user=pdu.user_information(largest, extra * rng.choice((1, 1, 40))))), *_echo()]
+    return [
+        *_sent(pdu.associate(user=pdu.user_information(largest, extra * rng.choice((1, 1, 40))))),
+        *_echo(),
+    ]
 
 
 def _echo() -> list[Step]:
@@ -208,7 +215,9 @@ def _data_sets(rng: random.Random) -> list[Step]:
     spoilt = bytearray(data)
     for _ in range(rng.randint(1, 8)):
         spoilt[rng.randrange(len(spoilt) - 512)] = rng.randrange(256)
-    return _after_opening(*pdu.store(uid, rng.choice((bytes(spoilt), data[: rng.randrange(600)], rng.randbytes(99)))))
+    return _after_opening(
+        *pdu.store(uid, rng.choice((bytes(spoilt), data[: rng.randrange(600)], rng.randbytes(99))))
+    )
 
 
 def _at_any_point(end: bytes) -> Callable[[random.Random], list[Step]]:

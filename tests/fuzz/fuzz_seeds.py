@@ -33,18 +33,21 @@ PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
 
 @functools.cache
 def seeds() -> tuple[bytes, ...]:
-    """Part 10 files, the synthetic ones first; the real series only where they are."""
+    """Part 10 files, the synthetic ones first."""
     found = [synthetic(syntax) for syntax in (*PLAIN, *ENCODED)]
     found += [enhanced(4), *(synthetic(syntax, side=64) for syntax in ENCODED)]
     for name in sorted(get_testdata_files("**/*.dcm")):
         data = Path(name).read_bytes()
         if 300 < len(data) <= LARGEST:
             found.append(data)
-    for folder in sorted(SHARED.glob("*")) if SHARED.is_dir() else ():
-        files = sorted(folder.glob("*.dcm"))
-        if files:
-            found.append(files[len(files) // 2].read_bytes())
     return tuple(found)
+
+
+@functools.cache
+def real() -> tuple[bytes, ...]:
+    """A slice of each real series; of full size, so they are drawn seldom. None where the series are not."""
+    folders = [sorted(folder.glob("*.dcm")) for folder in sorted(SHARED.glob("*"))]
+    return tuple(files[len(files) // 2].read_bytes() for files in folders if files)
 
 
 def data_set(side: int = 32, number: int = 1) -> Dataset:
