@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.qagate-setup
 
-.PHONY: help setup demo run test test-slow check screenshots bench bench-models bench-web texts train-default system-test-deps clean
+.PHONY: help setup demo run test test-slow check screenshots bench bench-models bench-web fuzz fuzz-coverage texts train-default system-test-deps clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -39,6 +39,13 @@ bench: setup ## measure speed; figures in bench/latest.json
 
 bench-models: setup ## speed of the papers' networks; figures in bench/models-latest.json
 	@$(BIN)/python bench/networks.py
+
+fuzz: setup ## bad peers and mutated data sets; CASES=10000 SEED=1, or REPLAY=FILE (docs/hostile-input.md)
+	@CASES="$(CASES)" SEED="$(SEED)" REPLAY="$(REPLAY)" $(BIN)/python tests/fuzz/fuzz_run.py
+
+fuzz-coverage: setup ## coverage-guided fuzzing of the parsers; SECONDS_LONG=300
+	@$(BIN)/pip install -q "atheris>=3"
+	@$(BIN)/python tests/fuzz/fuzz_coverage.py -max_total_time=$(or $(SECONDS_LONG),300) $(VENV)/fuzz-corpus
 
 texts: setup ## gather the pages' texts into the German catalogue, where new ones wait for a translation
 	@cd qagate/web && $(CURDIR)/$(BIN)/pybabel -q extract -F locale/babel.cfg --no-location --sort-output -k _ -k ngettext:1,2 -o $(CURDIR)/$(VENV)/qagate.pot .

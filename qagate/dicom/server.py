@@ -1,8 +1,8 @@
 """The TCP side of the storage SCP: one thread waits for each association until it has truly ended.
 
 Hardens pynetdicom's server: no delayed acknowledgements, a time limit on a peer that stalls or trickles in a
-PDU or a TLS handshake, a size limit on a PDU, a limit on connections, associations or not, an A-ABORT for what
-pynetdicom stumbles over, and notice of the end of an association however it came about.
+PDU or a TLS handshake, a size limit on a PDU, a limit on connections, associations or not, an A-ABORT for
+what pynetdicom stumbles over, and notice of the end of an association however it came about.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ABORT = bytes((7, 0, 0, 0, 0, 4, 0, 0, 2, 0))  #: A-ABORT of the service provid
 
 
 class _Machine(StateMachine):
-    """Aborts on what cannot be acted upon; pynetdicom's own would end its thread and leave the peer waiting."""
+    """Aborts on what cannot be acted upon; pynetdicom's own would end its thread and let the peer wait."""
 
     def do_action(self, event: str) -> None:
         """Execute the action of an event (PS3.8 section 9.2.1)."""

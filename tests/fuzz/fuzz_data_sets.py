@@ -50,7 +50,7 @@ class Tally:
 
 
 def watch(folder: Path, seed: int, first: int, step: int, count: int) -> Tally:
-    """Read cases first, first + step ... below count; a child that dies or hangs is replaced behind its case."""
+    """Read cases first, first + step ... below count; a child that dies or hangs is replaced."""
     tally, number = Tally(), first
     while number < count:
         for told in _lines(folder, seed, number, step, count):

@@ -113,7 +113,7 @@ def look(pid: int) -> Look | None:
     """A process as the kernel sees it; None when it is gone."""
     try:
         told = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-        handles = len(os.listdir(f"/proc/{pid}/fd"))
+        handles = len(list(Path(f"/proc/{pid}/fd").iterdir()))
     except OSError:
         return None
     if "VmRSS" not in told:

@@ -1,4 +1,4 @@
-"""Encodes upper-layer PDUs and DIMSE messages, right or as wrong as asked (PS3.8 section 9.3, PS3.7 section 6.3).
+"""Encodes upper-layer PDUs and DIMSE messages, right or as wrong as asked (PS3.8 9.3, PS3.7 6.3).
 
 A length that is given is written instead of the true one.
 """
@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 
 ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = range(1, 8)
-NAMES = dict(zip(range(1, 8), ("A-ASSOCIATE-RQ", "AC", "RJ", "P-DATA", "RELEASE-RQ", "RELEASE-RP", "ABORT")))
+NAMES = dict(enumerate(("A-ASSOCIATE-RQ", "AC", "RJ", "P-DATA", "RELEASE-RQ", "RELEASE-RP", "ABORT"), 1))
 APPLICATION = b"1.2.840.10008.3.1.1.1"
 VERIFICATION, CT = b"1.2.840.10008.1.1", b"1.2.840.10008.5.1.4.1.1.2"
 IMPLICIT, EXPLICIT = b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1"

@@ -46,7 +46,7 @@ class Doors:
         self.path = self._spool.root / "case.dcm"
 
     def read(self, data: bytes, *, report: bool = True) -> Read:
-        """Take the file through each door; what raises here and is no error of the gate's own is its fault."""
+        """Take the file through each door; what raises here is a fault of the gate."""
         self.path.write_bytes(data)
         received = self._received()
         prepared = prepare([self.path])

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -84,7 +85,7 @@ def associations(folder: Path, seed: int, cases: int) -> list[str]:
 
 def _parts(cases: int) -> Iterable[range]:
     edges = [cases * part // 10 for part in range(11)]
-    return (range(start, end) for start, end in zip(edges, edges[1:], strict=False))
+    return (range(start, end) for start, end in pairwise(edges))
 
 
 def _played(port: int, seed: int, numbers: range) -> Iterable[tuple[int, fuzz_associations.Case, Played]]:
@@ -133,9 +134,8 @@ def data_sets(folder: Path, seed: int, cases: int) -> list[str]:
     with ThreadPoolExecutor(workers) as pool:
         tallies = list(pool.map(watch, range(workers)))
     outcomes = sum((tally.outcomes for tally in tallies), Counter())
-    print(
-        f"\n{sum(tally.cases for tally in tallies)} data sets, seed {seed}, in {time.monotonic() - began:.0f} s"
-    )
+    read, took_s = sum(tally.cases for tally in tallies), time.monotonic() - began
+    print(f"\n{read} data sets, seed {seed}, in {took_s:.0f} s")
     _table(outcomes)
     troubles = []
     for tally in tallies:

@@ -1,4 +1,4 @@
-"""What data sets are mutated from: pydicom's own test files, synthetic ones of each transfer syntax, real ones."""
+"""What data sets are mutated from: pydicom's test files, synthetic ones of each syntax, real ones."""
 
 from __future__ import annotations
 
