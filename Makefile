@@ -40,11 +40,11 @@ bench: setup ## measure speed; figures in bench/latest.json
 bench-models: setup ## speed of the papers' networks; figures in bench/models-latest.json
 	@$(BIN)/python bench/networks.py
 
-fuzz: setup ## bad peers and mutated data sets; CASES=10000 SEED=1, or REPLAY=FILE (docs/hostile-input.md)
-	@CASES="$(CASES)" SEED="$(SEED)" REPLAY="$(REPLAY)" $(BIN)/python tests/fuzz/fuzz_run.py
+fuzz: setup ## bad peers and mutated data sets; CASES=10000 DATA_SETS=100000 SEED=1, or REPLAY=FILE
+	@CASES="$(CASES)" DATA_SETS="$(DATA_SETS)" SEED="$(SEED)" REPLAY="$(REPLAY)" $(BIN)/python tests/fuzz/fuzz_run.py
 
 fuzz-coverage: setup ## coverage-guided fuzzing of the parsers; SECONDS_LONG=300
-	@$(BIN)/pip install -q "atheris>=3"
+	@$(BIN)/pip install -q -e ".[fuzz]"
 	@$(BIN)/python tests/fuzz/fuzz_coverage.py -max_total_time=$(or $(SECONDS_LONG),300) $(VENV)/fuzz-corpus
 
 texts: setup ## gather the pages' texts into the German catalogue, where new ones wait for a translation

@@ -1,6 +1,7 @@
 """`make fuzz`: fuzzed associations against a running gate, then mutated data sets through its functions.
 
-CASES associations (10,000) and ten times as many data sets, from SEED (1); REPLAY=FILE plays one case again.
+CASES associations (10,000) and DATA_SETS data sets (ten times as many), from SEED (1); REPLAY=FILE plays one
+case again.
 Ends with 1 when a process id changed, memory or file handles grew, or a case was not answered.
 """
 
@@ -43,10 +44,11 @@ def main() -> int:
     if replayed := os.environ.get("REPLAY"):
         return replay(Path(replayed))
     cases, seed = int(os.environ.get("CASES") or 10_000), int(os.environ.get("SEED") or 1)
+    files = int(os.environ.get("DATA_SETS") or 10 * cases)
     troubles: list[str] = []
     with tempfile.TemporaryDirectory(prefix="qagate-fuzz-") as folder:
         troubles += associations(Path(folder) / "gate", seed, cases)
-        troubles += data_sets(Path(folder), seed, 10 * cases)
+        troubles += data_sets(Path(folder), seed, files)
     print("\n" + ("\n".join(f"TROUBLE: {one}" for one in troubles) or "nothing to complain of"))
     return 1 if troubles else 0
 
