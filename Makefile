@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.qagate-setup
 
-.PHONY: help setup demo run test test-slow check screenshots bench bench-models bench-web fuzz fuzz-coverage texts train-default system-test-deps clean
+.PHONY: help setup demo run test test-slow test-faults check screenshots bench bench-models bench-web fuzz fuzz-coverage soak texts train-default system-test-deps clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -23,10 +23,15 @@ run: setup ## the gate with ./qagate.toml (written when absent)
 	@$(BIN)/qagate --config qagate.toml serve
 
 test: setup ## the tests that take minutes
-	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+	@$(BIN)/python -m pytest -m "not slow and not faults" -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 test-slow: setup ## crash and load tests
-	@$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m "slow and not faults" -n 2 --dist loadfile
+
+test-faults: setup ## the crash matrix and every fault; the table, which is docs/reliability.md
+	@rm -f $(VENV)/faults.jsonl
+	@QAGATE_FAULTS_RESULTS=$(CURDIR)/$(VENV)/faults.jsonl $(BIN)/python -m pytest -m faults -n 2 --dist loadfile
+	@cd tests/faults && $(CURDIR)/$(BIN)/python -m report $(CURDIR)/$(VENV)/faults.jsonl
 
 check: setup ## ruff, mypy and import-linter
 	$(BIN)/ruff check .
@@ -57,6 +62,9 @@ screenshots: setup ## pictures of every page in docs/screens; minutes
 
 bench-web: setup ## speed of the pages with 100,000 series; figures in bench/web-latest.json
 	@$(BIN)/python bench/web.py
+
+soak: setup ## a day of 20 scanners in MINUTES=30; DATABASE=postgres; docs/soak.md
+	@$(BIN)/python bench/soak.py --minutes $(or $(MINUTES),30) --database $(or $(DATABASE),sqlite)
 
 train-default: setup ## the shipped model anew into runs/default; REFERENCES: folder of the recipe's volumes
 	@test -n "$(REFERENCES)" || { echo "say where the recipe's volumes are: make train-default REFERENCES=FOLDER"; exit 2; }

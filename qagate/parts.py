@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import socket
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
+
+import structlog
 
 from qagate import __version__
 from qagate.alerts import Alerter
 from qagate.assessment import Verdict
 from qagate.audit_export import Exporter
+from qagate.clocks import ClockGuard
 from qagate.commitment import Basis
 from qagate.config import Settings
 from qagate.config_network import ArchiveSettings, Peer
+from qagate.config_secrets import revealed
 from qagate.dicom import scu
 from qagate.dicom.access import Access, AccessRule
 from qagate.dicom.report import ReportIdentity, derive_uid
@@ -32,17 +37,23 @@ from qagate.store.baselines import Baselines
 from qagate.store.calibrations import Calibrations
 from qagate.store.engine import Store
 from qagate.store.outbox import RetryPolicy
-from qagate.store.queue import Queue
+from qagate.store.queue import TRY_AGAIN_S, Queue
+from qagate.store.retention import Retention
+from qagate.store.returns import PAUSE_S, Longest, Returns
 from qagate.store.roles import Roles
 from qagate.store.shadows import Shadows
 
 if TYPE_CHECKING:  # torch and scipy, which most roles do without
+    from models.inputs import QualityModel
     from qagate.gate.baseline import BaselineRules
     from qagate.gate.promotion import PromotionRules
     from qagate.gate.scoring import Scorer
     from qagate.serving import Serving
     from qagate.worker import Worker
 
+log = structlog.get_logger(__name__)
+
+_IDLE = timedelta(days=7)  #: a gate that got nothing for longer may have a wrong clock
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
@@ -58,14 +69,24 @@ def scorer(settings: Settings, *, model: str | None = None, device: str | None =
     import torch  # slow to import, and only the worker needs it
 
     from models import registry
-    from qagate.gate.scoring import Scorer
+    from qagate.gate.scoring import Scorer, is_device_trouble
+
+    def load(where: str) -> QualityModel:
+        return registry.load(model or settings.worker.model, device=where, house=settings.house_dir)
 
     torch.set_num_threads(settings.worker.threads or os.cpu_count() or 1)
     wanted = device or settings.worker.device
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = registry.load(model or settings.worker.model, device=wanted, house=settings.house_dir)
-    return Scorer(loaded, max_batch=settings.worker.max_batch)
+    try:
+        loaded = load(wanted)
+    except RuntimeError as error:
+        if (device or settings.worker.device) != "auto" or not is_device_trouble(error):
+            raise
+        log.error("scoring_on_cpu", reason="the device takes no model")
+        wanted, loaded = "cpu", load("cpu")
+    spare = None if wanted == "cpu" else partial(load, "cpu")
+    return Scorer(loaded, max_batch=settings.worker.max_batch, on_cpu=spare)
 
 
 def access(settings: Settings) -> Access:
@@ -146,13 +167,13 @@ def receiver_tls(settings: Settings) -> Tls | None:
 def alerter(settings: Settings) -> Alerter:
     """The alert destinations of the settings."""
     of = settings.alerts
-    return Alerter(of.urls, title=of.title, body=of.body, include_patient=of.descriptions)
+    return Alerter(revealed(of.urls), title=of.title, body=of.body, include_patient=of.descriptions)
 
 
 def physicist(settings: Settings) -> Alerter:
     """Where alarms about the gate itself go: destinations of their own, or those of the alerts."""
     urls = settings.alerts.physicist_urls
-    return Alerter(urls, prefix="physicist-") if urls else alerter(settings)
+    return Alerter(revealed(urls), prefix="physicist-") if urls else alerter(settings)
 
 
 def baseline_rules(settings: Settings) -> BaselineRules:
@@ -214,7 +235,9 @@ def purger(settings: Settings, store: Store, spool: Spool) -> Purger:
     rules = RetentionRules(
         keep_days=of.keep_days, free_mb=of.free_mb, least_hours=of.least_hours, reports=of.reports
     )
-    return Purger(store=store, spool=spool, report_folder=settings.report_dir, rules=rules)
+    guard = ClockGuard(store.now)
+    guard.doubt(Retention(store).newest(), idle=_IDLE)
+    return Purger(store=store, spool=spool, report_folder=settings.report_dir, rules=rules, guard=guard)
 
 
 def reconciler(settings: Settings, store: Store, spool: Spool) -> Reconciler:
@@ -242,6 +265,18 @@ def fsck(settings: Settings, store: Store, *, days: float, archives: bool, deep:
         destinations=names,
         since=store.now() - timedelta(days=days),
         deep=deep,
+    )
+
+
+def longest(settings: Settings) -> Longest:
+    """How far ahead the times of the store can lie."""
+    of, waits = settings.delivery, [archive.commitment_wait_s for archive in settings.archive]
+    return Longest(
+        lease_s=settings.worker.lease_s,
+        pause_s=PAUSE_S + TRY_AGAIN_S * settings.worker.max_attempts,
+        delivery_lease_s=of.lease_s,
+        delivery_pause_s=max([of.max_retry_s, of.first_retry_s, *waits]),
+        lock_s=60.0 * settings.web.lock_minutes,
     )
 
 
@@ -284,6 +319,7 @@ def worker(settings: Settings, store: Store, models: Serving) -> Worker:
     return Worker(
         name=worker_name(),
         queue=Queue(store),
+        returns=Returns(store),
         spool=spool,
         models=models,
         policy=rules,
@@ -292,6 +328,7 @@ def worker(settings: Settings, store: Store, models: Serving) -> Worker:
         shadow=Shadow(shadows=Shadows(store), watch=watch, policy=rules),
         batch_series=of.batch_series,
         lease_s=of.lease_s,
+        timeout_s=of.timeout_s,
         max_attempts=of.max_attempts,
         poll_s=of.poll_s,
     )

@@ -25,6 +25,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from qagate.dicom.tls import Tls, TlsError, why_refused
+from qagate.reason import Reason, why
 
 _log = structlog.get_logger()
 _MAX_CONTROL_PDU = 1 << 20  #: bytes; an A-ASSOCIATE-RQ with 128 contexts and all syntaxes stays below
@@ -40,9 +41,7 @@ class _Machine(StateMachine):
         try:
             super().do_action(event)
         except Exception as error:  # a loop edge: whatever a peer sends, the association ends in order
-            _log.warning(
-                "abort_nonsense", error=type(error).__name__, address=self.dul.assoc.requestor.address
-            )
+            _log.warning("abort_nonsense", error=why(error), address=self.dul.assoc.requestor.address)
             super().do_action("Evt19")  # an invalid PDU
 
 
@@ -130,7 +129,7 @@ class _Handler(RequestHandler):
         except (OSError, TlsError) as error:
             connection.close()
             if not isinstance(error, ssl.SSLEOFError | ConnectionError):  # a probe, which says nothing
-                _log.warning("refuse_tls", address=self.client_address[0], reason=why_refused(error))
+                _log.warning("refuse_tls", address=self.client_address[0], reason=Reason(why_refused(error)))
             return False
         finally:
             limit.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,11 +19,11 @@ from qagate.store.engine import Store
 from qagate.store.errors import StoreError
 from qagate.store.observations import observe
 from qagate.store.outbox import OutboxItem, deliver_if_done, insert_items
-from qagate.store.rows import instances_of, judged, series_of, text
+from qagate.store.rows import associations_of, instances_there, judged, series_of, text
 from qagate.store.schema import conflict, instance, outbox, refused, result, series
 from qagate.store.transitions import move
 
-_RETRY_S = 5.0  #: pause before a failed series is tried again, times its tries
+TRY_AGAIN_S = 5.0  #: pause before a failed series is tried again, times its tries
 _DIED = "the worker died or stopped answering while it held this series"
 _REFUSALS_KEPT = 10_000
 _WAITING = series.alias("waiting")  # made once: idle workers ask all the time
@@ -42,6 +42,7 @@ class Receiving:
     revision_started_at: datetime
     last_received_at: datetime
     released_at: datetime | None
+    associations: tuple[str, ...] = ()  #: the first that fed this revision
 
 
 class Queue:
@@ -117,6 +118,7 @@ class Queue:
                     revision_started_at=row.revision_started_at,
                     last_received_at=row.last_received_at,
                     released_at=row.released_at,
+                    associations=associations_of(row),
                 )
                 for row in rows
             ]
@@ -159,8 +161,7 @@ class Queue:
             row: Row[Any] | None = connection.execute(claimed).one_or_none()
             if row is None:
                 return None
-            there = instances_of(connection, row.id, row.series_instance_uid, after=row.purged_revision or 0)
-            claim = series_of(row, there)
+            claim = series_of(row, instances_there(connection, row))
             decided = select(result.c.revision).where(result.c.series_id == row.id)
             former = connection.scalars(decided.order_by(result.c.revision))
             return replace(claim, decided_revisions=tuple(former))
@@ -169,7 +170,7 @@ class Queue:
         """Renew a lease; False when it is no longer held."""
         until = self._store.now() + timedelta(seconds=lease_s)
         with self._store.write() as connection:
-            renewed = update(series).where(*_held(claimed)).values(lease_expires_at=until)
+            renewed = update(series).where(*held(claimed)).values(lease_expires_at=until)
             return _hit(connection.execute(renewed))
 
     def finish(
@@ -179,14 +180,17 @@ class Queue:
         decision: Decision,
         deliveries: Sequence[OutboxItem],
         change: BaselineChange | None = None,
+        *,
+        publish: Callable[[], None] | None = None,
     ) -> bool:
         """SCORING -> DECIDED (DELIVERED if nothing is to be sent) with all it brings, in one transaction.
 
-        Returns False, having written nothing, when the lease is no longer held or a late instance made
-        the revision obsolete.
+        `publish` puts the files that the deliveries name in their place; it is called inside, when nobody
+        else can take the claim. Returns False, having written nothing, when the lease is no longer held or a
+        late instance made the revision obsolete.
         """
         now = self._store.now()
-        decided = move(State.SCORING, State.DECIDED).where(*_held(claimed))
+        decided = move(State.SCORING, State.DECIDED).where(*held(claimed))
         with self._store.write() as connection:
             row = connection.execute(
                 decided.values(
@@ -214,6 +218,8 @@ class Queue:
             alarms = () if change is None else apply(connection, change, now)
             insert_items(connection, claimed.series_id, claimed.revision, [*deliveries, *alarms], now)
             deliver_if_done(connection, claimed.series_id)
+            if publish is not None:
+                publish()
             return True
 
     def fail(
@@ -225,9 +231,9 @@ class Queue:
         """
         now = self._store.now()
         state = State.FAILED if claimed.attempts >= max_attempts else State.COMPLETE
-        not_before = now + timedelta(seconds=_RETRY_S * claimed.attempts)
+        not_before = now + timedelta(seconds=TRY_AGAIN_S * claimed.attempts)
         with self._store.write() as connection:
-            ended = move(State.SCORING, state).where(*_held(claimed))
+            ended = move(State.SCORING, state).where(*held(claimed))
             if not _hit(connection.execute(ended.values(last_error=text(reason), not_before=not_before))):
                 return None
             if state is State.FAILED:
@@ -295,10 +301,11 @@ class Queue:
             rows = connection.execute(
                 select(series).where(series.c.state == State.FAILED.value, ~asked)
             ).all()
-            return [series_of(row, instances_of(connection, row.id, row.series_instance_uid)) for row in rows]
+            return [series_of(row, instances_there(connection, row)) for row in rows]
 
 
-def _held(claimed: Series) -> tuple[ColumnElement[bool], ...]:
+def held(claimed: Series) -> tuple[ColumnElement[bool], ...]:
+    """Conditions of the series while its claim holds."""
     return (
         series.c.id == claimed.series_id,
         series.c.state == State.SCORING.value,

@@ -22,6 +22,7 @@ REPORT_EVERY = 20  #: SR and KOS take four times as long as all the rest
 def main(folder: str, seed: str, first: str, step: str, count: str) -> None:
     """Read cases first, first + step ... below count."""
     telemetry.configure(level="critical")
+    telemetry.keep_own_words()
     doors = Doors(Path(folder))
     print("ready", flush=True)
     for number in range(int(first), int(count), int(step)):
