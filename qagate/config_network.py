@@ -32,7 +32,7 @@ class Peer(Section):
     commitment: Literal["off", "archive", "spool"] = Field(
         "archive",
         description="when the gate tells it that its images are safe: never; when every archive that takes "
-        "images holds them, in `forward` mode only; as soon as the spool does",
+        "images holds them, not in `observe` mode; as soon as the spool does",
     )
     report_host: str | None = Field(
         None, description="where commitment reports go; unset: only on associations that it opens itself"
@@ -120,7 +120,7 @@ class ReceiverSettings(Section):
 
 
 class ArchiveSettings(Section):
-    """An archive (PACS) that gets the results, and in `forward` mode the images."""
+    """An archive (PACS) that gets the results, and in `forward` and `hold` mode the images."""
 
     name: str = Field(min_length=1, max_length=64, description="name used in status and logs")
     ae_title: AETitle = Field(description="the archive's AE title")
@@ -130,7 +130,7 @@ class ArchiveSettings(Section):
         None, description="AE title the gate calls with; default: its own"
     )
     results: bool = Field(True, description="send the SR and the KOS")
-    images: bool = Field(True, description="send the images in `forward` mode")
+    images: bool = Field(True, description="send the images in `forward` and `hold` mode")
     sr: Literal["comprehensive3d", "enhanced"] = Field(
         "comprehensive3d", description="SR storage class; `enhanced` for old archives"
     )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from qagate import __version__
 from qagate.alerts import Alerter
 from qagate.assessment import Verdict
 from qagate.audit_export import Exporter
@@ -19,16 +18,16 @@ from qagate.config import Settings
 from qagate.config_network import ArchiveSettings
 from qagate.config_secrets import revealed
 from qagate.dicom import scu
-from qagate.dicom.report import ReportIdentity, derive_uid
 from qagate.dicom.spool import Spool
 from qagate.dicom.tls import Credentials, Tls
 from qagate.fsck import Fsck
 from qagate.gate.assembly import CompletionRules
 from qagate.gate.policy import Policy, PolicyRule
+from qagate.parts_hold import destinations, hold_rules, identity
+from qagate.reason import Reason
 from qagate.reconcile import Reconciler
-from qagate.reporting import Destination, Reporter
+from qagate.reporting import Reporter
 from qagate.retention import Purger, RetentionRules
-from qagate.series import Series
 from qagate.store.audit import Trail
 from qagate.store.baselines import Baselines
 from qagate.store.calibrations import Calibrations
@@ -79,17 +78,10 @@ def scorer(settings: Settings, *, model: str | None = None, device: str | None =
     except RuntimeError as error:
         if (device or settings.worker.device) != "auto" or not is_device_trouble(error):
             raise
-        log.error("scoring_on_cpu", reason="the device takes no model")
+        log.error("scoring_on_cpu", reason=Reason("the device takes no model"))
         wanted, loaded = "cpu", load("cpu")
     spare = None if wanted == "cpu" else partial(load, "cpu")
     return Scorer(loaded, max_batch=settings.worker.max_batch, on_cpu=spare)
-
-
-def image_archives(settings: Settings) -> frozenset[str]:
-    """The names of the archives that the gate forwards images to."""
-    if settings.mode == "observe":
-        return frozenset()
-    return frozenset(of.name for of in settings.archive if of.images)
 
 
 def archive(settings: Settings, of: ArchiveSettings) -> scu.Archive:
@@ -151,32 +143,14 @@ def promotion_rules(settings: Settings) -> PromotionRules:
 
 def reporter(settings: Settings, spool: Spool, alerts: Alerter) -> Reporter:
     """What a decision sends where."""
-    device_uid = derive_uid("device", settings.receiver.ae_title, str(settings.data_dir))
-
-    def identity(series: Series) -> ReportIdentity:
-        return ReportIdentity(
-            series_instance_uid=series.series_instance_uid,
-            revision=series.revision,
-            device_uid=device_uid,
-            ae_title=settings.receiver.ae_title,
-            software_version=__version__,
-        )
-
     return Reporter(
         spool=spool,
         folder=settings.report_dir,
-        destinations=[
-            Destination(
-                name=of.name,
-                results=of.results,
-                images=of.name in image_archives(settings),
-                sr_class=of.sr,
-            )
-            for of in settings.archive
-        ],
+        destinations=destinations(settings),
         alerter=alerts,
         alert_verdicts=[Verdict(name) for name in settings.alerts.verdicts],
-        identity=identity,
+        identity=identity(settings),
+        hold=hold_rules(settings),
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from qagate import parts
 from qagate.commitment import Basis
 from qagate.config import Settings
 from qagate.config_network import ArchiveSettings, Peer
 from qagate.dicom.access import Access, AccessRule
 from qagate.dicom.limits import Limits
+from qagate.parts_hold import image_archives
 
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
@@ -64,7 +64,7 @@ def _limits(settings: Settings, peer: Peer | None = None) -> Limits:
 def _basis(settings: Settings, peer: Peer) -> Basis | None:
     """What commitment to a peer rests on; none where only an archive could tell and none gets images."""
     if peer.commitment == "archive":
-        return Basis.ARCHIVE if parts.image_archives(settings) else None
+        return Basis.ARCHIVE if image_archives(settings) else None
     return Basis.SPOOL if peer.commitment == "spool" else None
 
 

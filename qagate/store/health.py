@@ -24,6 +24,7 @@ class Destination:
     """What goes to one archive or alert channel."""
 
     name: str
+    held: int  #: waiting for a release
     waiting: int  #: not sent yet, without a failed try
     retried: int  #: failed at least once, tried again
     dead: int  #: given up
@@ -152,10 +153,11 @@ class Health:
     def destinations(self, names: tuple[str, ...] = ()) -> tuple[Destination, ...]:
         """Each of `names`, and every other one that something waits for."""
         dead, failed = outbox.c.state == DeliveryState.DEAD.value, outbox.c.last_error.is_not(None)
-        living = outbox.c.state != DeliveryState.DEAD.value
+        living = outbox.c.state.in_((DeliveryState.PENDING.value, DeliveryState.SENDING.value))
         query = (
             sa.select(
                 outbox.c.destination,
+                sa.func.count().filter(outbox.c.state == DeliveryState.HELD.value).label("held"),
                 sa.func.count().filter(living, ~failed).label("waiting"),
                 sa.func.count().filter(living, failed).label("retried"),
                 sa.func.count().filter(dead).label("dead"),
@@ -186,6 +188,7 @@ class Health:
             error = connection.scalar(sa.select(outbox.c.last_error).where(outbox.c.id == row.newest_failed))
         return Destination(
             name=name,
+            held=row.held if row else 0,
             waiting=row.waiting if row else 0,
             retried=row.retried if row else 0,
             dead=row.dead if row else 0,

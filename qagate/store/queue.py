@@ -18,7 +18,7 @@ from qagate.store.codec import dumps
 from qagate.store.engine import Store
 from qagate.store.errors import StoreError
 from qagate.store.observations import observe
-from qagate.store.outbox import OutboxItem, deliver_if_done, insert_items
+from qagate.store.posting import OutboxItem, deliver_if_done, images_out, insert_items
 from qagate.store.rows import associations_of, instances_there, judged, series_of, text
 from qagate.store.schema import conflict, instance, outbox, result, series
 from qagate.store.transitions import move
@@ -89,7 +89,7 @@ class Queue:
                     revision_started_at=row.revision_started_at,
                     last_received_at=row.last_received_at,
                     released_at=row.released_at,
-                    associations=associations_of(row),
+                    associations=associations_of(row.associations),
                 )
                 for row in rows
             ]
@@ -135,7 +135,8 @@ class Queue:
             claim = series_of(row, instances_there(connection, row))
             decided = select(result.c.revision).where(result.c.series_id == row.id)
             former = connection.scalars(decided.order_by(result.c.revision))
-            return replace(claim, decided_revisions=tuple(former))
+            out = images_out(connection, row.id)
+            return replace(claim, decided_revisions=tuple(former), images_out=out)
 
     def heartbeat(self, claimed: Series, lease_s: float) -> bool:
         """Renew a lease; False when it is no longer held."""

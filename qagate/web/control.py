@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse, Response
 from qagate import parts
 from qagate.dicom import scu
 from qagate.store.health import Health
+from qagate.store.holds import Holds
 from qagate.store.outbox import Outbox
 from qagate.store.queue import Queue
 from qagate.store.refusals import Refusals
@@ -115,6 +116,7 @@ def _page(request: Request, site: Site, *, said: str = "", wrong: str = "") -> R
         wrong=wrong,
         queue=queue,
         waiting=sum(queue.counts.get(name, 0) for name in ("COMPLETE", "SCORING")),
+        held=Holds(site.store).waiting(),
         failed=found.failed(SHOWN),
         stuck=found.stuck(SHOWN),
         destinations=found.destinations(names),

@@ -84,6 +84,10 @@ class _Gate(Collector):
             "qagate_oldest_waiting_seconds", "Since the oldest complete series waits for a worker.",
             value=now.oldest_waiting_s,
         )  # fmt: skip
+        yield GaugeMetricFamily("qagate_held_series", "Series that wait for a release.", value=now.held)
+        yield GaugeMetricFamily(
+            "qagate_oldest_held_seconds", "Since the oldest held series was decided.", value=now.oldest_held_s
+        )
         yield GaugeMetricFamily(
             "qagate_drift_alarms", "Stations and protocols whose baseline drifts.", value=now.alarms
         )

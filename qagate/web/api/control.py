@@ -39,6 +39,7 @@ class DestinationOut(BaseModel):
     """What goes to one archive or alert channel."""
 
     name: str
+    held: int = Field(description="waiting for a release")
     waiting: int
     retried: int
     dead: int
