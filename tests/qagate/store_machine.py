@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -14,9 +16,11 @@ from qagate.assessment import Assessment, Decision
 from qagate.series import Received, Series, State
 from qagate.store.engine import Store
 from qagate.store.errors import StoreError
+from qagate.store.holds import Holds
 from qagate.store.ledger import Ledger
 from qagate.store.outbox import Delivery, Kind, Outbox, OutboxItem, RetryPolicy
 from qagate.store.queue import Queue
+from qagate.store.rejections import SETTLED, Changed, Rejections
 from qagate.store.retention import Purge, Retention
 from qagate.store.schema import metadata, outbox
 from qagate.store.schema import series as of_series
@@ -27,13 +31,17 @@ MAX_ATTEMPTS = 3
 LEASE_S = 60
 UIDS = ("1.2.1", "1.2.2")
 ITEMS = tuple(OutboxItem(kind=kind, destination="PACS", payload="x") for kind in (Kind.ALERT, Kind.SR))
+IMAGES = OutboxItem(kind=Kind.FORWARD, destination="PACS", payload="images")
+WAITING = tuple(replace(item, held=item.kind is not Kind.ALERT) for item in (*ITEMS, IMAGES))
 POLICY = RetryPolicy(first_s=1, longest_s=4, max_attempts=2, jitter=0)
 ACTIONS = (
     *("receive", "claim", "finish") * 4,
     *("reap", "take_delivery", "acknowledge") * 2,
-    *("close", "release", "fail", "heartbeat", "requeue", "refuse", "give_up", "revive"),
+    *("close", "end", "fail", "heartbeat", "requeue", "refuse", "give_up", "revive"),
+    *("release", "time_out", "reject"),
     *("accept", "restart", "purge", "purged", "send_again", "fsck", "other_bytes"),
 )
+LOOSE = {"PENDING", "SENDING", "SENT", "DEAD"}
 T = TypeVar("T")
 
 
@@ -47,6 +55,8 @@ class Gate(RuleBasedStateMachine):
         self.clock, self.arrive, self.result = clock, arrive, result
         self.store, self.ledger, self.retention = store, Ledger(store), Retention(store)
         self.queue, self.outbox, self.views = Queue(store), Outbox(store), Views(store)
+        self.holds, self.rejections = Holds(store), Rejections(store)
+        self.confirmed: set[tuple[str, int]] = set()  # (series, revision) that a person rejected
         self.unrecorded: list[Received] = []  # in the spool; the receiver died before it recorded them
         self.gone: dict[str, set[str]] = {}  # series -> SOP instances whose files were purged
         self.purges: list[Purge] = []
@@ -89,7 +99,7 @@ class Gate(RuleBasedStateMachine):
             self.queue.record([self.arrive(uid, number, sha256="f" * 64)])
             self.conflicts.add(uid)
 
-    def release(self, uid: str, number: int) -> None:
+    def end(self, uid: str, number: int) -> None:
         self.queue.released([uid], self.clock())
 
     def close(self, uid: str, number: int) -> None:
@@ -110,11 +120,51 @@ class Gate(RuleBasedStateMachine):
 
     def finish(self, uid: str, number: int) -> None:
         series = self._any(self.claims, number)
-        items = ITEMS if number % 4 else ()
-        if series is not None and self.queue.finish(series, *self.result, items):
+        items = ((), (*ITEMS, IMAGES), WAITING, WAITING)[number % 4]
+        if series is None:
+            return
+        before = self._history(series.series_instance_uid)
+        if self.queue.finish(series, *self.result, items):
             key = (series.series_instance_uid, series.revision)
+            self._check_hold(before, self._history(key[0]), items)
             assert key not in self.decided, "decided twice"
             self.decided[key] = self.seen[series.lease_token]
+
+    def _check_hold(self, before: SeriesHistory, after: SeriesHistory, items: Sequence[OutboxItem]) -> None:
+        """A series is held as a whole, and never where the archive has images of it already."""
+        out = any(row.kind == "FORWARD" and row.state != "HELD" for row in before.deliveries)
+        if any(item.held for item in items):
+            mine = [row for row in after.deliveries if row.revision == after.row.revision]
+            assert {row.state for row in mine if row.kind != "ALERT"} <= ({"HELD"} if not out else LOOSE)
+        elif items:
+            assert not [row for row in after.deliveries if row.state == "HELD"], "left behind"
+
+    def release(self, uid: str, number: int) -> None:
+        if uid not in self.sent:
+            return
+        held = [row for row in self._history(uid).deliveries if row.state == "HELD"]
+        assert self.holds.release(uid, actor="anna") == bool(held)
+        assert not self.holds.release(uid, actor="ben"), "released twice"
+
+    def time_out(self, uid: str, number: int) -> None:
+        since = self.clock() - timedelta(seconds=60)
+        released = self.holds.release_waiting(since, "limit")
+        assert not self.holds.all(until=since)
+        assert len(set(released)) == len(released)
+
+    def reject(self, uid: str, number: int) -> None:
+        subject = self.rejections.subject(uid)
+        if subject is None:
+            return
+        note = OutboxItem(kind=Kind.REJECTION, destination="PACS", payload=f"note {number}")
+        of = subject.series
+        try:
+            done = self.rejections.reject(of, [note], actor="anna", reason="motion")
+        except Changed:
+            assert of.state not in SETTLED
+            return
+        assert done != subject.rejected
+        self.confirmed.add((uid, of.revision))
 
     def fail(self, uid: str, number: int) -> None:
         series = self._any(self.claims, number)
@@ -146,6 +196,10 @@ class Gate(RuleBasedStateMachine):
         delivery = self.outbox.claim(LEASE_S)
         if delivery is None:
             return
+        rows = self._history(delivery.series_instance_uid).deliveries
+        if delivery.kind is Kind.REJECTION:
+            images = [row for row in rows if row.kind == "FORWARD" and row.revision <= delivery.revision]
+            assert all(row.state == "SENT" for row in images), "a note before the images it names"
         if delivery.kind is Kind.ALERT:
             key = (delivery.series_instance_uid, delivery.revision)
             assert key not in self.alerts, "a second alert of one revision"
@@ -261,6 +315,8 @@ class Gate(RuleBasedStateMachine):
                 revision for series, revision in self.decided if series == uid
             )
             self._check_state(uid, found)
+            notes = {row.revision for row in found.deliveries if row.kind == "REJECTION"}
+            assert notes == {revision for series, revision in self.confirmed if series == uid}
 
     def _check_state(self, uid: str, found: SeriesHistory) -> None:
         state, key = State(found.row.state), (uid, found.row.revision)
@@ -286,6 +342,7 @@ class Gate(RuleBasedStateMachine):
             self.queue.requeue(failed=True)
             self.outbox.reap()
             self.outbox.requeue_dead()
+            self.holds.release_waiting(self.clock(), "limit")
             for open_series in self.queue.receiving():
                 self.queue.close(open_series, "quiet")
             while (series := self.queue.claim("last", LEASE_S)) is not None:
@@ -326,7 +383,8 @@ def run(
     def gate() -> Gate:
         with store.write() as connection:
             for table in reversed(metadata.sorted_tables):
-                connection.execute(table.delete())
+                if table.name != "audit":  # which only grows
+                    connection.execute(table.delete())
             connection.exec_driver_sql("DELETE FROM moved")
         return Gate(store, clock, arrive, result)
 
