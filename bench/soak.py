@@ -228,10 +228,11 @@ def _night(soak: Soak, archive: _Archive, began: float) -> None:
 
 
 def _wait(scanners: Sequence[Scanner], watch: Watch, count: int, ledger: Ledger) -> None:
+    shown = 0
     while any(scanner.is_alive() for scanner in scanners):
         time.sleep(1)
-        if watch.samples:
-            last = watch.samples[-1]
+        if len(watch.samples) > shown:
+            last, shown = watch.samples[-1], len(watch.samples)
             waiting = sum(number for state, number in last.series.items() if state != "DELIVERED")
             told = f"{len(ledger.series)} of {count} series begun, {waiting} under way, {last.rss:.0f} MB"
             print(f"\r{last.at_s:6.0f} s  {told}   ", end="", flush=True)

@@ -44,7 +44,7 @@ class Facts:
     alerted: list[Revision]
     given_up: list[str]
     cut_off: dict[str, float]
-    errors: Counter[str] = field(default_factory=Counter)  #: error lines of the gate's log, by event
+    errors: Counter[str] = field(default_factory=Counter)  #: error lines of the gate's log, by what they say
     fsck: str = ""  #: "" when nothing was found
 
 
@@ -94,7 +94,7 @@ def books(of: Facts) -> Iterator[Check]:
     yield _check("every series DELIVERED", not open_states, f"others: {open_states or 'none'}")
     yield _check("`qagate fsck --deep --no-archives` finds nothing", not of.fsck, of.fsck or "nothing")
     yield _check(
-        "no error in the log", not of.errors, ", ".join(f"{k} {v}" for k, v in of.errors.items()) or "none"
+        "no error in the log", not of.errors, "; ".join(f"{v} × {k}" for k, v in of.errors.items()) or "none"
     )
     hung = ", ".join(f"{name}: {seconds:.0f} s" for name, seconds in sorted(of.cut_off.items()))
     yield _check("peers that hang are cut off", len(of.cut_off) == 2, hung or "none was")

@@ -113,7 +113,7 @@ def _archived(noted: Path) -> tuple[dict[str, list[str]], dict[tuple[str, str, i
 
 
 def _logged(log: Path) -> tuple[list[Revision], Counter[str]]:
-    """Decisions, and error lines by event."""
+    """Decisions, and error lines by what they say."""
     decided, errors = [], Counter[str]()
     for line in log.read_text().splitlines():
         if not line.startswith("{"):
@@ -126,7 +126,8 @@ def _logged(log: Path) -> tuple[list[Revision], Counter[str]]:
         if event["event"] == "decided":
             decided.append((event["series_instance_uid"], event["revision"]))
         if event["level"] == "error":
-            errors[event["event"]] += 1
+            about = " ".join(str(event[key]) for key in ("event", "job", "error") if key in event)
+            errors[about[:300]] += 1
     return decided, errors
 
 
