@@ -22,6 +22,7 @@ from qagate.dicom.spool import Spool
 from qagate.files import find, group
 from qagate.receiver import Indexer
 from qagate.store.asked import Asked
+from qagate.store.audit import Trail
 from qagate.store.commitments import Commitments
 from qagate.store.engine import Store, open_store
 from qagate.store.migrate import check_revision, current_revision
@@ -240,15 +241,18 @@ def history(settings: Settings, series_instance_uid: str) -> tuple[SeriesHistory
     return found, None
 
 
-def requeue(settings: Settings, *, series_uids: Sequence[str], failed: bool, dead: bool) -> int:
+def requeue(settings: Settings, *, series_uids: Sequence[str], failed: bool, dead: bool, actor: str) -> int:
     """Let series be scored, or dead deliveries be tried, again; return how many."""
-    with open_store(settings.store_url) as store:
-        count = 0
+    with open_store(settings.store_url) as store, store.together():
+        count, trail = 0, Trail(store)
         if series_uids or failed:
-            views = Views(store)
-            count += Queue(store).requeue([views.resolved(uid) for uid in series_uids], failed=failed)
+            uids = [Views(store).resolved(uid) for uid in series_uids]
+            count += Queue(store).requeue(uids, failed=failed)
+            trail.add(actor=actor, act="requeue series", details={"series": uids, "count": count})
         if dead:
-            count += Outbox(store).requeue_dead()
+            revived = Outbox(store).requeue_dead()
+            trail.add(actor=actor, act="requeue deliveries", details={"count": revived})
+            count += revived
         return count
 
 

@@ -13,7 +13,7 @@ from qagate import __version__, config_template, present
 from qagate.cli_care import COMMANDS
 from qagate.cli_models import baselines, models
 from qagate.cli_users import users
-from qagate.command import OWN_ERRORS, ExtendedGroup, fail, settings_of
+from qagate.command import OWN_ERRORS, ExtendedGroup, fail, settings_of, user
 
 
 @click.group(
@@ -191,7 +191,7 @@ def requeue(ctx: click.Context, series_uids: tuple[str, ...], failed: bool, dead
     if not (series_uids or failed or dead):
         raise click.UsageError("name series UIDs, --failed or --dead")
     try:
-        count = app.requeue(settings_of(ctx), series_uids=series_uids, failed=failed, dead=dead)
+        count = app.requeue(settings_of(ctx), series_uids=series_uids, failed=failed, dead=dead, actor=user())
     except OWN_ERRORS as error:
         fail(error)
     click.echo(f"requeued {count}")
