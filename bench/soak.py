@@ -29,11 +29,12 @@ import soak_report
 from latency import machine
 from postgres import postgres
 from soak_checks import LEAST_MINUTES, Check, books, flatness, unchanged
-from soak_plan import DOWN, HOURS, Planned, day
-from soak_scanners import Ledger, Scanner, templates
+from soak_plan import DOWN, HOURS, Planned, day, warm_up
+from soak_scanners import Ledger, Scanner, Templates, templates
 from soak_watch import Sample, Watch, as_json
 
 from qagate import __version__
+from qagate.dicom.scu import Archive
 from qagate.store.engine import Store, open_store
 
 HERE = Path(__file__).parent
@@ -130,20 +131,17 @@ def run(soak: Soak, folder: Path, database: str) -> tuple[dict[str, Any], list[C
         gate = _gate(folder, alerts.url, archive.port, database)
         stack.callback(gate.stop)
         store = stack.enter_context(open_store(database or f"sqlite:///{folder / 'data' / 'qagate.db'}"))
-        ledger, stop, began = Ledger(), threading.Event(), time.time() + 1
-        stack.callback(stop.set)
-        watch = Watch(gate.process.pid, store, folder / "data" / "qagate.db", began, lambda: ledger.open)
+        ward = _Ward(gate.at, made, folder / "outgoing", soak.hour_s)
+        stack.callback(ward.stop.set)
+        ledger, database_file = ward.ledger, folder / "data" / "qagate.db"
+        for scanner in ward.start(warm_up(soak.scanners, soak.slices[1]), time.time()):
+            scanner.join()
+        _drained(store)
+        began = time.time() + 1
+        watch = Watch(gate.process.pid, store, database_file, began, lambda: ledger.open)
         before = watch.look()
         watch.start()
-        scanners = [
-            Scanner(
-                number, [one for one in planned if one.scanner == number], gate=gate.at, made=made,
-                ledger=ledger, folder=folder / "outgoing", starts_at=began, hour_s=soak.hour_s, stop=stop,
-            )
-            for number in range(soak.scanners)
-        ]  # fmt: skip
-        for scanner in scanners:
-            scanner.start()
+        scanners = ward.start(planned, began)
         _night(soak, archive, began)
         _wait(scanners, watch, len(planned), ledger)
         drained_s = _drained(store)
@@ -181,6 +179,26 @@ def run(soak: Soak, folder: Path, database: str) -> tuple[dict[str, Any], list[C
         "checks": [asdict(check) for check in checks],
         "samples": [as_json(one) for one in (before, *samples, after)],
     }, checks
+
+
+class _Ward:
+    """The scanners' side."""
+
+    def __init__(self, gate: Archive, made: Templates, folder: Path, hour_s: float) -> None:
+        self.ledger, self.stop = Ledger(), threading.Event()
+        self._gate, self._made, self._folder, self._hour_s = gate, made, folder, hour_s
+
+    def start(self, planned: Sequence[Planned], at: float) -> list[Scanner]:
+        scanners = [
+            Scanner(
+                number, [one for one in planned if one.scanner == number], gate=self._gate, made=self._made,
+                ledger=self.ledger, folder=self._folder, starts_at=at, hour_s=self._hour_s, stop=self.stop,
+            )
+            for number in sorted({one.scanner for one in planned})
+        ]  # fmt: skip
+        for scanner in scanners:
+            scanner.start()
+        return scanners
 
 
 class _Archive:

@@ -11,6 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from latency import spread
 from soak_checks import Facts, Revision
+from soak_plan import WARM_UP
 from soak_scanners import Ledger
 
 from qagate.dicom.spool import Spool
@@ -135,7 +136,8 @@ def _latencies(ledger: Ledger, alerted: Sequence[tuple[Revision, float]]) -> lis
     """Of each alert, from the last new slice that was acknowledged before it."""
     found = []
     for (uid, _), at in alerted:
-        ended = [one for one in ledger.series[uid].ended if one <= at]
-        if ended:
+        sent = ledger.series[uid]
+        ended = [one for one in sent.ended if one <= at]
+        if ended and sent.planned.number < WARM_UP:
             found.append((ended[-1], at - ended[-1]))
     return sorted(found)
