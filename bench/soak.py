@@ -29,7 +29,7 @@ import soak_report
 from latency import machine
 from postgres import postgres
 from soak_checks import LEAST_MINUTES, Check, books, flatness, unchanged
-from soak_plan import DOWN, HOURS, Planned, day, warm_up
+from soak_plan import DOWN, HOURS, Planned, ae_title, day, warm_up
 from soak_scanners import Ledger, Scanner, Templates, templates
 from soak_watch import Sample, Watch, as_json
 
@@ -62,6 +62,11 @@ name = "archive"
 ae_title = "{archive_title}"
 host = "127.0.0.1"
 port = {archive_port}
+"""
+_PEER = """\
+[[peer]]
+ae_title = "{ae_title}"
+addresses = ["127.0.0.0/8"]
 """
 
 
@@ -128,7 +133,7 @@ def run(soak: Soak, folder: Path, database: str) -> tuple[dict[str, Any], list[C
         stack.callback(alerts.close)
         archive = _Archive(folder)
         stack.callback(archive.stop)
-        gate = _gate(folder, alerts.url, archive.port, database)
+        gate = _gate(folder, alerts.url, archive.port, database, soak.scanners)
         stack.callback(gate.stop)
         store = stack.enter_context(open_store(database or f"sqlite:///{folder / 'data' / 'qagate.db'}"))
         ward = _Ward(gate.at, made, folder / "outgoing", soak.hour_s)
@@ -223,13 +228,15 @@ class _Archive:
             self._server = None
 
 
-def _gate(folder: Path, alerts_to: str, archive_port: int, database: str) -> servers.Server:
+def _gate(folder: Path, alerts_to: str, archive_port: int, database: str, scanners: int) -> servers.Server:
     port, config = servers.free_port(), folder / "qagate.toml"
+    peers = [servers.CALLING, *(ae_title(number) for number in range(scanners))]
     config.write_text(
         _SETTINGS.format(
             port=port, web_port=servers.free_port(), alerts_to=alerts_to, archive_port=archive_port,
             archive_title=soak_archive.AE_TITLE, database=database,
         )
+        + "".join(_PEER.format(ae_title=name) for name in peers)
     )  # fmt: skip
     command = [sys.executable, "-m", "qagate.cli", "--config", str(config), "serve"]
     server = servers.Server("qagate", "QAGATE", port, command, folder)
