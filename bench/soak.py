@@ -157,6 +157,8 @@ def run(soak: Soak, folder: Path, database: str) -> tuple[dict[str, Any], list[C
             store, folder / "data" / "spool", archive.noted, gate.log, alerts.taken(), ledger, fsck
         )
         samples = watch.samples
+    for line in facts.error_lines[:10]:
+        print(line)
     checks = [
         *books(facts.facts),
         *_flat(soak, samples, before, after),

@@ -30,6 +30,7 @@ class Gathered:
     latency: dict[str, float]
     verdicts: dict[str, int]
     sent_again: dict[str, int]  #: objects that the archive got more than once, by what they are
+    error_lines: list[str]  #: of the gate's log
 
 
 def settled(store: Store) -> bool:
@@ -51,7 +52,7 @@ def gather(
     """Read everything. The gate may still run, but has nothing to do."""
     archived, documents = _archived(noted)
     alerted = [(_revision(text), at) for text, at in alerts]
-    decided, errors = _logged(log)
+    decided, errors, error_lines = _logged(log)
     with store.read() as connection:
         instances = connection.execute(sa.select(instance)).all()
         states = connection.execute(sa.select(series.c.state, sa.func.count()).group_by(series.c.state)).all()
@@ -93,6 +94,7 @@ def gather(
         latency=spread([value for _, value in latencies]),
         verdicts=dict(Counter(facts.results.values())),
         sent_again=dict(again),
+        error_lines=error_lines,
     )
 
 
@@ -113,9 +115,9 @@ def _archived(noted: Path) -> tuple[dict[str, list[str]], dict[tuple[str, str, i
     return archived, documents
 
 
-def _logged(log: Path) -> tuple[list[Revision], Counter[str]]:
-    """Decisions, and error lines by what they say."""
-    decided, errors = [], Counter[str]()
+def _logged(log: Path) -> tuple[list[Revision], Counter[str], list[str]]:
+    """Decisions, error lines by event, and the lines."""
+    decided, errors, examples = [], Counter[str](), []
     for line in log.read_text().splitlines():
         if not line.startswith("{"):
             continue
@@ -127,9 +129,9 @@ def _logged(log: Path) -> tuple[list[Revision], Counter[str]]:
         if event["event"] == "decided":
             decided.append((event["series_instance_uid"], event["revision"]))
         if event["level"] == "error":
-            about = " ".join(str(event[key]) for key in ("event", "job", "error") if key in event)
-            errors[about[:300]] += 1
-    return decided, errors
+            errors[event["event"]] += 1
+            examples.append(line)
+    return decided, errors, examples
 
 
 def _latencies(ledger: Ledger, alerted: Sequence[tuple[Revision, float]]) -> list[tuple[float, float]]:
