@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 from pydicom import dcmread
 
-from qagate import parts, parts_commitment, services, supervisor, telemetry
+from qagate import parts, parts_access, parts_commitment, pulse, services, supervisor, telemetry
 from qagate.committing import keeper
 from qagate.config import Settings
 from qagate.dicom import scu
 from qagate.dicom.commitment_scp import CommitmentSCP
 from qagate.dicom.report import sr_text
-from qagate.dicom.scp import Refusal, StorageSCP
+from qagate.dicom.scp import StorageSCP
 from qagate.dicom.spool import Spool
+from qagate.durable import make_folder
 from qagate.files import find, group
+from qagate.notify import Notifier
+from qagate.reason import Reason
 from qagate.receiver import Indexer
 from qagate.store.asked import Asked
 from qagate.store.audit import Trail
 from qagate.store.commitments import Commitments
 from qagate.store.engine import Store, open_store
+from qagate.store.errors import StoreError
 from qagate.store.migrate import check_revision, current_revision
 from qagate.store.migrate import migrate as migrate_store
 from qagate.store.outbox import Outbox
 from qagate.store.queue import Queue
+from qagate.store.refusals import Refusals
 from qagate.store.views import Overview, SeriesHistory, Views
 
 if TYPE_CHECKING:
@@ -36,15 +42,26 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_ABORT_S = 15.0  #: for what is aborted when the drain is over, and for recording what was received
+
 
 def _configure(settings: Settings, role: str) -> None:
     telemetry.configure(level=settings.log_level, format=settings.log_format, role=role)
 
 
 def _ready_store(settings: Settings) -> None:
-    """Make a new database ready; an old one needs a backup and `qagate migrate` first."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    """Make a new database ready; an old one needs a backup and `qagate migrate` first.
+
+    None is made beside images: a database that is gone for the moment would be forgotten, and everything
+    decided and sent again.
+    """
+    make_folder(settings.data_dir)
     if current_revision(settings.store_url) is None:
+        if any(Spool(settings.spool_dir).paths()):
+            raise StoreError(
+                "the database is gone or empty, and the spool holds images: bring it back (`qagate restore`) "
+                "or run `qagate migrate` to begin a new one, which scores and sends them all again"
+            )
         migrate_store(settings.store_url)
     check_revision(settings.store_url)
 
@@ -71,11 +88,11 @@ def receive(settings: Settings, stop: threading.Event) -> None:
     """The receiver role."""
     begin(settings, "receiver")
     spool = Spool(settings.spool_dir)
-    spool.recover()
-    with open_store(settings.store_url) as store:
-        queue = Queue(store)
+    with spool.reserved(), open_store(settings.store_url) as store:
+        spool.recover()
+        queue, refusals = Queue(store), Refusals(store)
         indexer = Indexer(queue)
-        of, access = settings.receiver, parts.access(settings)
+        of, access = settings.receiver, parts_access.access(settings)
         commitment = CommitmentSCP(
             access=access,
             on_request=keeper(Commitments(store), indexer),
@@ -91,7 +108,7 @@ def receive(settings: Settings, stop: threading.Event) -> None:
             on_received=indexer.received,
             on_conflict=indexer.received,
             on_released=indexer.released,
-            on_refused=lambda refusal: indexer.call(lambda: _refused(queue, refusal)),
+            on_refused=lambda refusal: indexer.call(lambda: refusals.record(refusal)),
             max_associations=of.max_associations,
             max_connections=of.max_connections,
             tls=parts.receiver_tls(settings),
@@ -106,9 +123,10 @@ def receive(settings: Settings, stop: threading.Event) -> None:
         indexer.start()
         scp.start()
         try:
+            pulse.start(stop, lambda: scp.listening and indexer.alive)
             reporter.run(stop)
         finally:
-            scp.stop()
+            scp.stop(settings.drain_s)
             indexer.stop()
             log.info("receiver_stopped")
 
@@ -122,10 +140,6 @@ def _recover(spool: Spool, queue: Queue) -> None:
         log.info("recovered", instances=len(found))
 
 
-def _refused(queue: Queue, refusal: Refusal) -> None:
-    queue.refused(**asdict(refusal))
-
-
 def work(settings: Settings, stop: threading.Event) -> None:
     """The worker role."""
     begin(settings, "worker")
@@ -133,6 +147,7 @@ def work(settings: Settings, stop: threading.Event) -> None:
         serving = parts.serving(settings, store)
         worker = parts.worker(settings, store, serving)
         log.info("worker_ready", model=serving.champion.scorer.model_name)
+        pulse.start(stop)
         worker.run(stop)
 
 
@@ -149,12 +164,24 @@ ROLES: Mapping[str, Callable[[Settings, threading.Event], None]] = {
 }
 
 
-def serve(settings: Settings, stop: threading.Event, *, options: Sequence[str]) -> None:
-    """Run every role as a process of its own until `stop`; the pages are the command line's role `web`."""
+def serve(
+    settings: Settings, stop: threading.Event, *, options: Sequence[str], at_once: threading.Event
+) -> bool:
+    """Run every role as a process of its own until `stop`; the pages are the command line's role `web`.
+
+    False when some did not end within the drain's limit, or were killed because `at_once` was set.
+    """
+    notifier = Notifier()
     begin(settings, "supervisor")
+    if os.geteuid() == 0:
+        log.warning("runs_as_root", mend=Reason(supervisor.AS_ROOT))
     names = (*ROLES, *(("web",) if settings.web.enabled else ()))
-    supervisor.supervise(
-        [supervisor.Role(name, supervisor.role_command(name, options)) for name in names], stop
+    return supervisor.supervise(
+        [supervisor.Role(name, supervisor.role_command(name, options)) for name in names],
+        stop,
+        drain_s=settings.drain_s + _ABORT_S,
+        at_once=at_once,
+        notifier=notifier,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +12,8 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from qagate import parts
+from qagate import parts, supervisor
+from qagate.certificates import EXPIRY_DAYS
 from qagate.config import Settings
 from qagate.dicom import scu
 from qagate.dicom.spool import Spool
@@ -20,8 +23,6 @@ from qagate.store.engine import open_store
 from qagate.store.errors import StoreError
 from qagate.store.migrate import check_revision, current_revision, head_revision
 from qagate.store.roles import Roles, Standing
-
-EXPIRY_DAYS = 30  #: a certificate that ends sooner is a failure: renewing one takes a hospital weeks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,7 @@ class CheckResult:
 def run(settings: Settings) -> Iterator[CheckResult]:
     """Look at everything that can be wrong, one after the other."""
     yield CheckResult(name="settings", ok=True, message=f"mode {settings.mode}, data in {settings.data_dir}")
+    yield _look("user", lambda: _user(settings))
     yield _look("spool", lambda: _spool(settings))
     yield _look("database", lambda: _database(settings))
     if settings.receiver.tls_certificate:
@@ -52,6 +54,8 @@ def run(settings: Settings) -> Iterator[CheckResult]:
     if not settings.archive:
         yield CheckResult(name="archives", ok=True, message="none set: results stay on this machine")
     for of in settings.archive:
+        if of.tls and of.tls_certificate:
+            yield _look(f"certificate for {of.name}", partial(lasts, of.tls_certificate))
         archive = parts.archive(settings, of)
         yield _look(f"archive {of.name}", partial(_archive, archive))
 
@@ -61,6 +65,18 @@ def _look(name: str, look: Callable[[], str]) -> CheckResult:
         return CheckResult(name=name, ok=True, message=look())
     except (ValueError, RuntimeError, OSError) as error:
         return CheckResult(name=name, ok=False, message=str(error))
+
+
+def _user(settings: Settings) -> str:
+    folder = settings.data_dir
+    if folder.exists() and (mode := stat.S_IMODE(folder.stat().st_mode)) & stat.S_IRWXO:
+        raise RuntimeError(
+            f"{folder} is open to every user of this machine (mode {mode:03o}) and holds patient data: "
+            f"`chmod -R o= {folder}`"
+        )
+    if os.geteuid() == 0:
+        return supervisor.AS_ROOT
+    return f"user id {os.geteuid()}, the data are closed to other users"
 
 
 def _spool(settings: Settings) -> str:
@@ -138,6 +154,7 @@ def _web(settings: Settings) -> str:
     of = settings.web
     if of.tls_certificate and of.tls_key:
         certificate(of.tls_certificate, of.tls_key)
+        lasts(of.tls_certificate)
     if of.oidc.issuer and not all(find_spec(name) for name in ("authlib", "joserfc", "requests")):
         raise RuntimeError("web.oidc.issuer is set but Authlib is not installed: pip install 'qagate[oidc]'")
     address = f"http{'s' * (of.tls_certificate is not None)}://{of.host}:{of.port}"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from qagate import __version__, config_template, present
+from qagate import __version__, config, config_template, present
 from qagate.cli_care import COMMANDS
+from qagate.cli_hold import release
 from qagate.cli_models import baselines, models
 from qagate.cli_users import users
 from qagate.command import OWN_ERRORS, ExtendedGroup, fail, settings_of, user
@@ -34,7 +36,10 @@ def main(config_path: Path | None) -> None:
     """qagate: the image quality gate between scanner and PACS. Not a medical device."""
     # Threads that spin while they wait make torch several times slower beside any other busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.umask(0o077)  # what a command writes holds patient data or secrets: its owner's alone
+    # What it makes holds patient data or secrets.
+    os.umask(0o077)
+    # Its warnings quote the values of elements.
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 
 
 @main.command()
@@ -65,18 +70,26 @@ def check(ctx: click.Context) -> None:
         sys.exit(1)
 
 
-def _run(role: Callable[..., None], ctx: click.Context, supervised: bool) -> None:
+def _run(
+    role: Callable[..., object],
+    ctx: click.Context,
+    supervised: bool,
+    again: Callable[[], object] | None = None,
+) -> None:
     import threading
 
-    from qagate import supervisor
+    from qagate import supervisor, telemetry
 
     settings = settings_of(ctx)
+    telemetry.keep_own_words()
     stop = threading.Event()
-    supervisor.stop_on_signals(stop)
+    # Ctrl-C reaches the whole tree, then the supervisor's SIGTERM: to a role that is no second wish.
+    supervisor.stop_on_signals(stop, stop.set if supervised else again)
     if supervised:
         supervisor.stop_with_parent(stop)
     try:
-        role(settings, stop)
+        if role(settings, stop) is False:
+            sys.exit(1)
     except OWN_ERRORS as error:
         fail(error)
 
@@ -85,11 +98,17 @@ def _run(role: Callable[..., None], ctx: click.Context, supervised: bool) -> Non
 @click.pass_context
 def serve(ctx: click.Context) -> None:
     """Run the gate: receiver, worker, services and pages as processes of one tree."""
+    import threading
+
     from qagate import app
 
-    settings = settings_of(ctx)
     path = ctx.find_root().params.get("config_path") or "qagate.toml"
-    _run(lambda _, stop: app.serve(settings, stop, options=("--config", str(path))), ctx, False)
+    at_once = threading.Event()
+
+    def role(settings: config.Settings, stop: threading.Event) -> bool:
+        return app.serve(settings, stop, options=("--config", str(path)), at_once=at_once)
+
+    _run(role, ctx, False, at_once.set)
 
 
 def _role_command(name: str, help: str) -> None:
@@ -224,6 +243,7 @@ def migrate(ctx: click.Context) -> None:
         fail(error)
 
 
+main.add_command(release)
 main.add_command(models)
 main.add_command(baselines)
 main.add_command(users)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from qagate.config_section import Quality, Seconds, Section
 
@@ -39,6 +39,10 @@ class WorkerSettings(Section):
     )
     max_batch: int = Field(32, ge=1, description="slices in one forward pass")
     lease_s: Seconds = Field(60.0, description="a worker that is silent for this long loses its series")
+    timeout_s: Seconds = Field(
+        900.0,
+        description="a worker that is busy with the same series for this long is ended and started anew",
+    )
     max_attempts: int = Field(3, ge=1, description="claims of one revision before it is FAILED")
     poll_s: Seconds = Field(0.05, description="how often an idle worker looks for work")
 
@@ -56,8 +60,8 @@ class DeliverySettings(Section):
 class AlertSettings(Section):
     """Alerts to the radiographer."""
 
-    urls: tuple[str, ...] = Field(
-        ("console://",),
+    urls: tuple[SecretStr, ...] = Field(
+        (SecretStr("console://"),),
         description="Apprise URLs (mailto://, json://, ...); console:// writes to standard error",
     )
     verdicts: tuple[Literal["PASS", "REVIEW", "REPEAT", "NOT_ASSESSED"], ...] = Field(
@@ -66,7 +70,7 @@ class AlertSettings(Section):
     descriptions: bool = Field(
         False, description="name series description and protocol, free text that may hold patient data"
     )
-    physicist_urls: tuple[str, ...] = Field(
+    physicist_urls: tuple[SecretStr, ...] = Field(
         (),
         description="Apprise URLs for alarms about the gate itself, such as a drift; empty: those of `urls`",
     )

@@ -16,6 +16,7 @@ from qagate.assessment import Verdict
 from qagate.dicom import scu
 from qagate.dicom.spool import Spool
 from qagate.lease import kept
+from qagate.reason import why
 from qagate.store.outbox import Delivery, Kind, Outbox, RetryPolicy
 
 log = structlog.get_logger(__name__)
@@ -67,19 +68,33 @@ class ArchiveChannel:
         return [Path(payload)]
 
     def store(self, paths: Sequence[Path]) -> None:
-        """Send files and check every answer."""
-        delivered = 0
+        """Send files and check every answer.
+
+        What an association that broke left over goes over the next one at once, as long as each takes
+        something: an archive that ends them early would otherwise never have the whole series.
+        """
+        left = list(paths)
+        while left:
+            taken = self._taken(left)
+            if not taken:
+                raise SendError(f"{self.archive} acknowledged none of {len(left)} files")
+            left = [path for path in left if path not in taken]
+
+    def _taken(self, paths: Sequence[Path]) -> set[Path]:
+        """Those that one association took; SendError when it took none of them, or refused one."""
+        taken: set[Path] = set()
         try:
             for result in scu.store(self.archive, paths):
-                if result.delivery is not scu.Delivery.DELIVERED:
+                if result.delivery is scu.Delivery.DELIVERED:
+                    taken.add(result.path)
+                elif result.status is not None or result.delivery is scu.Delivery.REJECTED or not taken:
                     transient = result.delivery is scu.Delivery.RETRY
                     raise SendError(f"{result.sop_instance_uid}: {result.message}", transient=transient)
-                delivered += 1
         except scu.DeliveryError as error:
             # Most of what an administrator mends at an archive needs no second command here.
-            raise SendError(str(error)) from error
-        if delivered != len(paths):
-            raise SendError(f"{self.archive} acknowledged {delivered} of {len(paths)} files")
+            if not taken:
+                raise SendError(str(error)) from error
+        return taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +144,7 @@ class Sender:
                     continue
                 self._deliver(delivery)
             except Exception as error:  # loop edge: a store that is away comes back
-                log.error("delivery_failed", destination=self._channel.destination, error=str(error))
+                log.error("delivery_failed", destination=self._channel.destination, error=why(error))
                 stop.wait(_STORE_AWAY_S)
 
     def _send(self, delivery: Delivery) -> None:
@@ -146,14 +161,15 @@ class Sender:
             "series_instance_uid": delivery.series_instance_uid,
             "revision": delivery.revision,
             "attempts": delivery.attempts,
+            "associations": delivery.associations,
         }
         try:
             with kept(lambda: self._outbox.heartbeat(delivery, self._lease_s), self._lease_s):
                 self._send(delivery)
         except SendError as error:
-            reason, transient = str(error), error.transient
+            reason, transient = why(error), error.transient
         except Exception as error:  # loop edge: a lost file or a bug is one delivery's trouble
-            reason, transient = f"{type(error).__name__}: {error}", True
+            reason, transient = why(error), True
         else:
             self._acknowledge(delivery, about)
             return

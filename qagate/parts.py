@@ -5,45 +5,51 @@ from __future__ import annotations
 import os
 import socket
 from datetime import timedelta
-from ipaddress import ip_address
+from functools import partial
 from typing import TYPE_CHECKING
 
-from qagate import __version__
+import structlog
+
 from qagate.alerts import Alerter
 from qagate.assessment import Verdict
 from qagate.audit_export import Exporter
-from qagate.commitment import Basis
+from qagate.clocks import ClockGuard
 from qagate.config import Settings
-from qagate.config_network import ArchiveSettings, Peer
+from qagate.config_network import ArchiveSettings
+from qagate.config_secrets import revealed
 from qagate.dicom import scu
-from qagate.dicom.access import Access, AccessRule
-from qagate.dicom.report import ReportIdentity, derive_uid
 from qagate.dicom.spool import Spool
 from qagate.dicom.tls import Credentials, Tls
 from qagate.fsck import Fsck
 from qagate.gate.assembly import CompletionRules
 from qagate.gate.policy import Policy, PolicyRule
+from qagate.parts_hold import destinations, hold_rules, identity
+from qagate.reason import Reason
 from qagate.reconcile import Reconciler
-from qagate.reporting import Destination, Reporter
+from qagate.reporting import Reporter
 from qagate.retention import Purger, RetentionRules
-from qagate.series import Series
 from qagate.store.audit import Trail
 from qagate.store.baselines import Baselines
 from qagate.store.calibrations import Calibrations
 from qagate.store.engine import Store
 from qagate.store.outbox import RetryPolicy
-from qagate.store.queue import Queue
+from qagate.store.queue import TRY_AGAIN_S, Queue
+from qagate.store.retention import Retention
+from qagate.store.returns import PAUSE_S, Longest, Returns
 from qagate.store.roles import Roles
 from qagate.store.shadows import Shadows
 
 if TYPE_CHECKING:  # torch and scipy, which most roles do without
+    from models.inputs import QualityModel
     from qagate.gate.baseline import BaselineRules
     from qagate.gate.promotion import PromotionRules
     from qagate.gate.scoring import Scorer
     from qagate.serving import Serving
     from qagate.worker import Worker
 
-_LOOPBACK = ("127.0.0.0/8", "::1/128")
+log = structlog.get_logger(__name__)
+
+_IDLE = timedelta(days=7)  #: a gate that got nothing for longer may have a wrong clock
 
 
 def policy(settings: Settings) -> Policy:
@@ -58,58 +64,24 @@ def scorer(settings: Settings, *, model: str | None = None, device: str | None =
     import torch  # slow to import, and only the worker needs it
 
     from models import registry
-    from qagate.gate.scoring import Scorer
+    from qagate.gate.scoring import Scorer, is_device_trouble
+
+    def load(where: str) -> QualityModel:
+        return registry.load(model or settings.worker.model, device=where, house=settings.house_dir)
 
     torch.set_num_threads(settings.worker.threads or os.cpu_count() or 1)
     wanted = device or settings.worker.device
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = registry.load(model or settings.worker.model, device=wanted, house=settings.house_dir)
-    return Scorer(loaded, max_batch=settings.worker.max_batch)
-
-
-def access(settings: Settings) -> Access:
-    """Who may associate: the peers of the settings, or this machine alone; and archives, to report."""
-    rules = [
-        AccessRule(
-            ae_title=peer.ae_title,
-            addresses=peer.addresses,
-            commitment=_basis(settings, peer),
-        )
-        for peer in settings.peer or (Peer(ae_title="*", addresses=_LOOPBACK),)
-    ]
-    called = {settings.receiver.ae_title}
-    for of in settings.archive:
-        if of.delivered == "committed":
-            called.add(of.calling_ae_title or settings.receiver.ae_title)
-            rules.append(
-                AccessRule(ae_title=of.ae_title, addresses=_report_addresses(of), store=False, reports=True)
-            )
-    any_called = settings.receiver.any_called_ae_title
-    return Access(tuple(rules), called_ae_titles=None if any_called else frozenset(called))
-
-
-def _basis(settings: Settings, peer: Peer) -> Basis | None:
-    """What commitment to a peer rests on; none where only an archive could tell and none gets images."""
-    if peer.commitment == "archive":
-        return Basis.ARCHIVE if image_archives(settings) else None
-    return Basis.SPOOL if peer.commitment == "spool" else None
-
-
-def _report_addresses(of: ArchiveSettings) -> tuple[str, ...]:
-    if of.report_addresses:
-        return of.report_addresses
     try:
-        return (str(ip_address(of.host)),)
-    except ValueError:  # a name: the transaction UID, which nobody can guess, must do
-        return ()
-
-
-def image_archives(settings: Settings) -> frozenset[str]:
-    """The names of the archives that the gate forwards images to."""
-    if settings.mode == "observe":
-        return frozenset()
-    return frozenset(of.name for of in settings.archive if of.images)
+        loaded = load(wanted)
+    except RuntimeError as error:
+        if (device or settings.worker.device) != "auto" or not is_device_trouble(error):
+            raise
+        log.error("scoring_on_cpu", reason=Reason("the device takes no model"))
+        wanted, loaded = "cpu", load("cpu")
+    spare = None if wanted == "cpu" else partial(load, "cpu")
+    return Scorer(loaded, max_batch=settings.worker.max_batch, on_cpu=spare)
 
 
 def archive(settings: Settings, of: ArchiveSettings) -> scu.Archive:
@@ -146,13 +118,13 @@ def receiver_tls(settings: Settings) -> Tls | None:
 def alerter(settings: Settings) -> Alerter:
     """The alert destinations of the settings."""
     of = settings.alerts
-    return Alerter(of.urls, title=of.title, body=of.body, include_patient=of.descriptions)
+    return Alerter(revealed(of.urls), title=of.title, body=of.body, include_patient=of.descriptions)
 
 
 def physicist(settings: Settings) -> Alerter:
     """Where alarms about the gate itself go: destinations of their own, or those of the alerts."""
     urls = settings.alerts.physicist_urls
-    return Alerter(urls, prefix="physicist-") if urls else alerter(settings)
+    return Alerter(revealed(urls), prefix="physicist-") if urls else alerter(settings)
 
 
 def baseline_rules(settings: Settings) -> BaselineRules:
@@ -171,32 +143,14 @@ def promotion_rules(settings: Settings) -> PromotionRules:
 
 def reporter(settings: Settings, spool: Spool, alerts: Alerter) -> Reporter:
     """What a decision sends where."""
-    device_uid = derive_uid("device", settings.receiver.ae_title, str(settings.data_dir))
-
-    def identity(series: Series) -> ReportIdentity:
-        return ReportIdentity(
-            series_instance_uid=series.series_instance_uid,
-            revision=series.revision,
-            device_uid=device_uid,
-            ae_title=settings.receiver.ae_title,
-            software_version=__version__,
-        )
-
     return Reporter(
         spool=spool,
         folder=settings.report_dir,
-        destinations=[
-            Destination(
-                name=of.name,
-                results=of.results,
-                images=of.name in image_archives(settings),
-                sr_class=of.sr,
-            )
-            for of in settings.archive
-        ],
+        destinations=destinations(settings),
         alerter=alerts,
         alert_verdicts=[Verdict(name) for name in settings.alerts.verdicts],
-        identity=identity,
+        identity=identity(settings),
+        hold=hold_rules(settings),
     )
 
 
@@ -214,7 +168,9 @@ def purger(settings: Settings, store: Store, spool: Spool) -> Purger:
     rules = RetentionRules(
         keep_days=of.keep_days, free_mb=of.free_mb, least_hours=of.least_hours, reports=of.reports
     )
-    return Purger(store=store, spool=spool, report_folder=settings.report_dir, rules=rules)
+    guard = ClockGuard(store.now)
+    guard.doubt(Retention(store).newest(), idle=_IDLE)
+    return Purger(store=store, spool=spool, report_folder=settings.report_dir, rules=rules, guard=guard)
 
 
 def reconciler(settings: Settings, store: Store, spool: Spool) -> Reconciler:
@@ -242,6 +198,18 @@ def fsck(settings: Settings, store: Store, *, days: float, archives: bool, deep:
         destinations=names,
         since=store.now() - timedelta(days=days),
         deep=deep,
+    )
+
+
+def longest(settings: Settings) -> Longest:
+    """How far ahead the times of the store can lie."""
+    of, waits = settings.delivery, [archive.commitment_wait_s for archive in settings.archive]
+    return Longest(
+        lease_s=settings.worker.lease_s,
+        pause_s=PAUSE_S + TRY_AGAIN_S * settings.worker.max_attempts,
+        delivery_lease_s=of.lease_s,
+        delivery_pause_s=max([of.max_retry_s, of.first_retry_s, *waits]),
+        lock_s=60.0 * settings.web.lock_minutes,
     )
 
 
@@ -284,6 +252,7 @@ def worker(settings: Settings, store: Store, models: Serving) -> Worker:
     return Worker(
         name=worker_name(),
         queue=Queue(store),
+        returns=Returns(store),
         spool=spool,
         models=models,
         policy=rules,
@@ -292,6 +261,7 @@ def worker(settings: Settings, store: Store, models: Serving) -> Worker:
         shadow=Shadow(shadows=Shadows(store), watch=watch, policy=rules),
         batch_series=of.batch_series,
         lease_s=of.lease_s,
+        timeout_s=of.timeout_s,
         max_attempts=of.max_attempts,
         poll_s=of.poll_s,
     )

@@ -8,6 +8,7 @@ import structlog
 
 from qagate.alerts import Alerter, AlertError, AlertMessage
 from qagate.dicom.spool import Spool
+from qagate.reason import why
 from qagate.store.engine import Store
 from qagate.store.queue import Queue
 from qagate.store.reconciliations import Reconciliation, Reconciliations
@@ -32,15 +33,15 @@ class Reconciler:
             found = self.count(day)
             self._kept.keep(found)
             log.info(
-                "reconciled", day=day.isoformat(), instances=found.instances, received=found.received,
+                "reconciled", day=day, instances=found.instances, received=found.received,
                 decided=found.decided, delivered=found.delivered, failed=found.failed,
-                differences=len(found.differences),
+                held=found.held, differences=len(found.differences),
             )  # fmt: skip
         for untold in self._kept.untold():
             try:
                 self._physicist.send(compose(untold))
             except AlertError as error:
-                log.error("reconciliation_untold", day=untold.day.isoformat(), error=str(error))
+                log.error("reconciliation_untold", day=untold.day, error=why(error))
                 continue
             self._kept.told(untold.day)
 
@@ -65,7 +66,7 @@ def compose(of: Reconciliation) -> AlertMessage:
     """One day's difference in plain words."""
     lines = [
         f"Of {of.received} series ({of.instances} instances) of {of.day} (UTC), {of.decided} are decided and "
-        f"{of.delivered} delivered.",
+        f"{of.delivered} delivered" + (f", {of.held} held." if of.held else "."),
         *of.differences,
         "What to do: `qagate status` and `qagate fsck` say more.",
     ]

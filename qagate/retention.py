@@ -9,7 +9,9 @@ from pathlib import Path
 
 import structlog
 
+from qagate.clocks import ClockGuard
 from qagate.dicom.spool import Spool
+from qagate.reason import Reason
 from qagate.store.engine import Store
 from qagate.store.retention import Purge, Retention
 
@@ -48,16 +50,23 @@ class Purger:
         report_folder: Path,
         rules: RetentionRules,
         free_bytes: Callable[[], int] | None = None,
+        guard: ClockGuard | None = None,
     ) -> None:
-        """Take the parts; `free_bytes` tells the space on the spool's disk."""
+        """Take the parts; `free_bytes` tells the space on the spool's disk.
+
+        guard: while it doubts the clock nothing is deleted; None: one that begins now.
+        """
         self._store, self._spool, self._reports, self._rules = store, spool, report_folder, rules
         self._retention = Retention(store)
         self._free_bytes = free_bytes or spool.free_bytes
+        self._guard = guard or ClockGuard(store.now)
 
     def run(self) -> Purged:
         """End what was interrupted, then delete what is old, then what the space asks for."""
         rules, now = self._rules, self._store.now()
         series = files = 0
+        if self._guard.careful():
+            return Purged()
         for purge in self._retention.begun():
             files += self._delete(purge, again=True)
             series += 1
@@ -70,7 +79,9 @@ class Purger:
             if self._short():
                 log.error(
                     "space_short", free_mb=self._free_bytes() >> 20, wanted_mb=rules.free_mb,
-                    reason="every series left is undelivered, held, unexported or too young to be deleted",
+                    reason=Reason(
+                        "every series left is undelivered, held, unexported or too young to be deleted"
+                    ),
                 )  # fmt: skip
         if series:
             log.info("purged", series=series, files=files, took_s=(self._store.now() - now).total_seconds())

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 
 import structlog
 
-from qagate import parts
+from qagate import parts, pulse
 from qagate.asking import CommittedSender
+from qagate.clocks import Stillness
 from qagate.config import Settings
 from qagate.delivery import AlertChannel, ArchiveChannel, Sender
 from qagate.dicom.spool import Spool
 from qagate.gate.assembly import Evidence, completed_because
+from qagate.parts_hold import image_archives, release_due
+from qagate.reason import Reason
 from qagate.reporting import Reporter
 from qagate.scheduler import Scheduler
 from qagate.store.asked import Asked
-from qagate.store.engine import Store, open_store, utc_now
+from qagate.store.engine import Store, open_store
 from qagate.store.outbox import Outbox
-from qagate.store.queue import Queue
+from qagate.store.queue import Queue, Receiving
+from qagate.store.returns import Returns
 
 log = structlog.get_logger(__name__)
 
 _REAP_S = 5.0
 _EXPORT_S = 5.0
+_RELEASE_S = 5.0
 _RECONCILE_S = 600.0  #: a day is counted once; those of a standstill, and alerts that failed, follow
 
 
@@ -33,14 +39,20 @@ def run(settings: Settings, stop: threading.Event) -> None:
     with open_store(settings.store_url) as store:
         queue, outbox = Queue(store), Outbox(store)
         reporter = parts.reporter(settings, spool, parts.alerter(settings))
+        returns, stillness = Returns(store), Stillness()
         scheduler = Scheduler(
             {
-                "close_series": (lambda: _close_series(settings, queue), settings.assembly.poll_s),
+                "close_series": (
+                    lambda: close_series(settings, store, queue, stillness),
+                    settings.assembly.poll_s,
+                ),
+                "mend_clock": (lambda: returns.mend_clock(parts.longest(settings)), _REAP_S),
                 "reap_leases": (lambda: _reap(settings, queue, outbox, reporter), _REAP_S),
                 "reap_deliveries": (
                     lambda: outbox.reap(max_attempts=settings.delivery.max_attempts),
                     _REAP_S,
                 ),
+                "release_held": (lambda: release_due(settings, store), _RELEASE_S),
                 **_care(settings, store, spool),
             }
         )
@@ -49,6 +61,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         scheduler.start()
         for thread in threads:
             thread.start()
+        pulse.start(stop, lambda: all(thread.is_alive() for thread in threads))
         stop.wait()
         scheduler.stop()
         for thread in threads:
@@ -69,8 +82,8 @@ def _care(settings: Settings, store: Store, spool: Spool) -> dict[str, tuple[Cal
 def _reap(settings: Settings, queue: Queue, outbox: Outbox, reporter: Reporter) -> None:
     """Take leases back; a series given up that way is still sent on, as its mode asks."""
     queue.reap(settings.worker.max_attempts)
-    for series in queue.failed_unsent() if settings.mode == "forward" else ():
-        outbox.add(series.series_id, series.revision, reporter.images(series))
+    for series in queue.failed_unsent() if image_archives(settings) else ():
+        outbox.add(series.series_id, series.revision, reporter.failed(series))
 
 
 def _senders(settings: Settings, spool: Spool, outbox: Outbox, asked: Asked) -> Iterator[Sender]:
@@ -100,23 +113,36 @@ def _senders(settings: Settings, spool: Spool, outbox: Outbox, asked: Asked) -> 
             yield Sender(outbox=outbox, channel=alert, policy=policy, lease_s=lease_s, poll_s=poll_s)
 
 
-def _close_series(settings: Settings, queue: Queue) -> None:
-    rules = parts.completion_rules(settings)
-    for series in queue.receiving():
+def close_series(settings: Settings, store: Store, queue: Queue, stillness: Stillness) -> None:
+    """Close the series that are complete; how long each is quiet is for `stillness` to say, not the clock."""
+    rules, now = parts.completion_rules(settings), store.now()
+    receiving = {series.series_id: series for series in queue.receiving()}
+    waited = stillness.look({key: _stands(series, now) for key, series in receiving.items()})
+    for key, series in receiving.items():
+        quiet_s, age_s = waited[key]
+        last = now - timedelta(seconds=quiet_s)
         evidence = Evidence(
             instance_count=series.instance_count,
             expected_instances=series.expected_instances,
             learned_instances=series.learned_instances,
-            first_received_at=series.revision_started_at,
-            last_received_at=series.last_received_at,
-            released_at=series.released_at,
+            first_received_at=now - timedelta(seconds=age_s),
+            last_received_at=last,
+            released_at=None if series.released_at is None else last,
         )
-        because = completed_because(evidence, rules, utc_now())
+        because = completed_because(evidence, rules, now)
         if because is not None and queue.close(series, because):
             log.info(
                 "closed",
                 series_instance_uid=series.series_instance_uid,
                 revision=series.revision,
                 instances=series.instance_count,
-                because=because,
+                because=Reason(because),
+                associations=series.associations,
             )
+
+
+def _stands(series: Receiving, now: datetime) -> tuple[object, float, float]:
+    """What changes with every instance and release, and for how long it is so by the time of day."""
+    changed = max(series.last_received_at, series.released_at or series.last_received_at)
+    state = (series.revision, series.instance_count, series.released_at)
+    return state, (now - changed).total_seconds(), (now - series.revision_started_at).total_seconds()

@@ -22,6 +22,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from qagate.dicom.outgoing import Archive, DeliveryError, associate
 from qagate.dicom.part10 import FileMeta, Part10Error, read_file_meta
+from qagate.reason import why
 
 __all__ = ["Archive", "Delivery", "DeliveryError", "StoreResult", "echo", "store"]
 
@@ -93,7 +94,7 @@ def store(archive: Archive, paths: Iterable[Path]) -> Iterator[StoreResult]:
         try:
             files.append(_open(path))
         except (Part10Error, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            reason = why(error)
             yield StoreResult(
                 path=path, sop_instance_uid="", status=None, delivery=Delivery.REJECTED, message=reason
             )
@@ -186,8 +187,8 @@ def _judge(archive: Archive, file: _File, answer: Dataset) -> StoreResult:
         return _result(file, None, Delivery.RETRY, message)
     if status == 0x0000:
         return _result(file, status, Delivery.DELIVERED, "")
-    told = str(answer.get("ErrorComment") or "")
-    message = f"{archive} answered 0x{status:04X}" + (f": {told}" if told else "")
+    # Its ErrorComment (0000,0902) stays unread: archives quote patient identifiers there.
+    message = f"{archive} answered 0x{status:04X}"
     delivery = meaning(status)
     if delivery is Delivery.DELIVERED:
         _log.info(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,15 @@ from models.prompt import PARTS
 from qagate.assessment import Prompt, QualityMap, SliceScore
 from qagate.gate.slices import BODY_HU
 from qagate.image import SliceImage
+from qagate.reason import Reason
 
 log = structlog.get_logger(__name__)
 
 MAP_SIDE = 32  #: cells a side of a kept quality map, at most
 _BODY_SHARE = 0.1  #: of a cell, below which it shows air
+# torch before 2.8 says it with a RuntimeError
+_LOST_ERROR: type[RuntimeError] = getattr(torch, "AcceleratorError", RuntimeError)
+_LOST_WORDS = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "CUDNN_STATUS")
 _SIGNAL = 0.08  #: of the range from the 1st to the 99.5th percentile, below which it is air, CT aside
 _WORST_SHARE = 0.5  #: weight of the worst third against the mean of all slices
 
@@ -34,11 +38,37 @@ class SeriesScore:
     not_assessed: str | None = None
 
 
-class Scorer:
-    """Scores slices in batches that may span series; halves a batch that does not fit the device."""
+class DeviceLost(RuntimeError):
+    """The accelerator stopped answering; only a new process can use it again."""
 
-    def __init__(self, model: QualityModel, *, max_batch: int = 32) -> None:
+
+def is_device_trouble(error: Exception) -> bool:
+    """Tell whether an error is the accelerator's: out of memory, lost, or broken down."""
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return True
+    if _LOST_ERROR is not RuntimeError and isinstance(error, _LOST_ERROR):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _LOST_WORDS)
+
+
+class Scorer:
+    """Scores slices in batches that may span series; halves a batch that does not fit the device.
+
+    on_cpu: loads the same model onto the CPU, for what the device cannot do; None: it is there already. A
+    single slice that does not fit is scored there; once the device is lost everything is.
+    """
+
+    def __init__(
+        self,
+        model: QualityModel,
+        *,
+        max_batch: int = 32,
+        on_cpu: Callable[[], QualityModel] | None = None,
+    ) -> None:
         self._model, self._max_batch = model, max_batch
+        self._on_cpu = on_cpu
+        self._spare: QualityModel | None = None
+        self.device_lost = False  #: the worker should end, so that a new process finds the device again
         self.model_name = model.name
         self.model_version = model.version
         self.weights_sha256 = model.weights_sha256
@@ -83,15 +113,22 @@ class Scorer:
     def _predict(self, inputs: Sequence[SliceInput]) -> Iterator[SliceOutput]:
         start, size = 0, self._max_batch
         while start < len(inputs):
+            batch = inputs[start : start + size]
             try:
-                outputs = self._model.predict(inputs[start : start + size])
-            except torch.cuda.OutOfMemoryError:
-                if size == 1:
+                outputs = (self._spare if self.device_lost and self._spare else self._model).predict(batch)
+            except RuntimeError as error:
+                memory = isinstance(error, torch.cuda.OutOfMemoryError)
+                if memory and size > 1:
+                    size //= 2
+                    log.warning("batch_halved", slices=size)
+                    torch.cuda.empty_cache()
+                    continue
+                if self._on_cpu is None or self.device_lost or not is_device_trouble(error):
                     raise
-                size //= 2
-                log.warning("batch_halved", slices=size)
-                torch.cuda.empty_cache()
-                continue
+                log.error("scoring_on_cpu", reason=Reason("out of memory" if memory else "device lost"))
+                self._spare = self._spare or self._on_cpu()
+                self.device_lost = not memory
+                outputs = self._spare.predict(batch)
             yield from outputs
             start += size
 

@@ -9,16 +9,29 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from qagate.store.errors import DATABASE_ERRORS, StoreError, explain
 
 Clock = Callable[[], datetime]
 _READS = "qagate_reads"
+#: A cut network is noticed within half a minute, by both ends: else ours would wait for ever, and the
+#: server's would hold the locks of a transaction that nobody ends.
+_POSTGRES_KEEPALIVES = {
+    "keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}  # fmt: skip
+_POSTGRES_SESSION = {
+    "tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 25_000, "idle_in_transaction_session_timeout": 60_000,
+}  # fmt: skip
 
 
 def utc_now() -> datetime:
@@ -112,24 +125,52 @@ def parse_url(url: str) -> URL:
     return parsed
 
 
-def make_engine(url: URL, lock_timeout_s: float) -> Engine:
-    """Return an engine whose transactions begin as each database needs it."""
+def make_engine(url: URL, lock_timeout_s: float, *, create: bool = False) -> Engine:
+    """Return an engine whose transactions begin as each database needs it.
+
+    create: make a SQLite file that is not there; else a lost one would silently be replaced by an empty one.
+    """
     connect_args: dict[str, Any] = {"timeout": lock_timeout_s}
     if url.get_backend_name() != "sqlite":
-        connect_args = {"connect_timeout": 10, "application_name": "qagate"}
+        connect_args = {"connect_timeout": 10, "application_name": "qagate"} | _POSTGRES_KEEPALIVES
     # Parameters stay out of error texts, which reach logs.
     engine = create_engine(url, connect_args=connect_args, pool_pre_ping=True, hide_parameters=True)
     if url.get_backend_name() == "sqlite":
+        path = Path(url.database or "")
+        event.listen(engine, "do_connect", partial(_open_sqlite, "rwc" if create else "rw"))
         event.listen(engine, "connect", partial(_set_up_sqlite, lock_timeout_s))
+        event.listen(engine, "connect", partial(_note_file, path))
+        event.listen(engine, "checkout", partial(_same_file, path))
         event.listen(engine, "begin", _begin_sqlite)
     else:
 
         @event.listens_for(engine, "connect")
         def _set_up_postgres(connection: psycopg.Connection[Any], _: object) -> None:
-            connection.execute(f"SET lock_timeout = {int(lock_timeout_s * 1000)}")
+            wanted = _POSTGRES_SESSION | {"lock_timeout": int(lock_timeout_s * 1000)}
+            connection.execute("; ".join(f"SET {name} = {value}" for name, value in wanted.items()).encode())
             connection.commit()
 
     return engine
+
+
+def _open_sqlite(mode: str, _: object, __: object, arguments: list[Any], options: dict[str, Any]) -> None:
+    arguments[0] = f"file:{quote(str(arguments[0]))}?mode={mode}"
+    options["uri"] = True
+
+
+def _note_file(path: Path, _: object, record: ConnectionPoolEntry) -> None:
+    status = path.stat()
+    record.info["file"] = (status.st_dev, status.st_ino)
+
+
+def _same_file(path: Path, _: object, record: ConnectionPoolEntry, __: object) -> None:
+    """A file that was moved away or replaced: what is written to the former one would be lost."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DisconnectionError(f"{path} is gone") from error
+    if record.info["file"] != (status.st_dev, status.st_ino):
+        raise DisconnectionError(f"{path} was replaced")
 
 
 def _set_up_sqlite(lock_timeout_s: float, connection: sqlite3.Connection, _: object) -> None:

@@ -19,6 +19,10 @@ class StoreUnavailable(StoreError):
     """The database is locked, busy or away for the moment; the same call may succeed later."""
 
 
+class StoreUnusable(StoreError):
+    """The database takes nothing until it is mended: read-only, full, damaged, without rights or schema."""
+
+
 class IllegalTransition(StoreError):
     """A state may not follow the present one; the message names both."""
 
@@ -39,7 +43,8 @@ _MENDS: tuple[tuple[tuple[str, ...], bool, str], ...] = (
     (
         ("unable to open database file",),
         False,
-        "cannot be opened: its folder must exist and be writable for the gate's user",
+        "cannot be opened: the file must be there (a new gate: run `qagate migrate`), and its folder be "
+        "writable for the gate's user",
     ),
     (
         ("no such table", "no such column", "42p01", "42703"),
@@ -78,7 +83,9 @@ def explain(error: Exception, url: URL) -> StoreError:
     said = (str(origin).strip().splitlines() or [type(origin).__name__])[0]
     state = str(getattr(origin, "sqlstate", None) or "").lower()
     text = f"{state} {origin}".lower()
+    if state.startswith("22"):  # data exceptions quote the value
+        said = f"{type(origin).__name__}, SQLSTATE {state}"
     for fragments, transient, mend in _MENDS:
         if any(fragment in text for fragment in fragments):
-            return (StoreUnavailable if transient else StoreError)(f"database {name} {mend} ({said})")
+            return (StoreUnavailable if transient else StoreUnusable)(f"database {name} {mend} ({said})")
     return StoreError(f"database {name} failed: {said}")

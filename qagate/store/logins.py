@@ -17,6 +17,7 @@ from qagate.store.rows import text
 from qagate.store.schema import account, api_token, login
 
 _TOUCH = timedelta(seconds=30)  #: a login's last use is written this often, not at every request
+_SLACK_S = 300.0  #: a last use so far ahead is the clock of another machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,8 @@ class Logins:
         if row is None:
             return None
         idle, age = (now - row.used_at).total_seconds(), (now - row.began_at).total_seconds()
-        if not row.wall and (idle > idle_s or age > longest_s):
+        # A clock set back must not make logins last longer: such a one begins anew.
+        if not row.wall and (not -_SLACK_S <= idle <= idle_s or age > longest_s):
             return None
         if touch and now - row.used_at >= _TOUCH:
             self._used(sa.update(login).where(login.c.id == row.login_id).values(seen_at=now))

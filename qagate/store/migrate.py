@@ -33,6 +33,9 @@ def migrate(url: str) -> str:
 
 def current_revision(url: str) -> str | None:
     """Return the schema revision of the database, None when it has none. Raises StoreError."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+        return None
     with _open(url) as store, store.read() as connection:
         revision = MigrationContext.configure(connection).get_current_revision()
     return revision
@@ -81,4 +84,4 @@ def _config() -> Config:
 
 
 def _open(url: str) -> Store:
-    return Store(make_engine(parse_url(url), lock_timeout_s=60.0), utc_now)
+    return Store(make_engine(parse_url(url), lock_timeout_s=60.0, create=True), utc_now)

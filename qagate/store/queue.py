@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Row, delete, exists, insert, select, true, update
+from sqlalchemy import ColumnElement, CursorResult, Row, exists, insert, select, true, update
 
 from qagate.assessment import Assessment, Decision
 from qagate.series import Received, Series, State
@@ -18,14 +18,13 @@ from qagate.store.codec import dumps
 from qagate.store.engine import Store
 from qagate.store.errors import StoreError
 from qagate.store.observations import observe
-from qagate.store.outbox import OutboxItem, deliver_if_done, insert_items
-from qagate.store.rows import instances_of, judged, series_of, text
-from qagate.store.schema import conflict, instance, outbox, refused, result, series
+from qagate.store.posting import OutboxItem, deliver_if_done, images_out, insert_items
+from qagate.store.rows import associations_of, instances_there, judged, series_of, text
+from qagate.store.schema import conflict, instance, outbox, result, series
 from qagate.store.transitions import move
 
-_RETRY_S = 5.0  #: pause before a failed series is tried again, times its tries
+TRY_AGAIN_S = 5.0  #: pause before a failed series is tried again, times its tries
 _DIED = "the worker died or stopped answering while it held this series"
-_REFUSALS_KEPT = 10_000
 _WAITING = series.alias("waiting")  # made once: idle workers ask all the time
 
 
@@ -42,6 +41,7 @@ class Receiving:
     revision_started_at: datetime
     last_received_at: datetime
     released_at: datetime | None
+    associations: tuple[str, ...] = ()  #: the first that fed this revision
 
 
 class Queue:
@@ -58,34 +58,6 @@ class Queue:
         """
         with self._store.write() as connection:
             return intake.record(connection, batch, self._store.now())
-
-    def refused(
-        self,
-        *,
-        status: int,
-        reason: str,
-        sop_class_uid: str,
-        sop_instance_uid: str,
-        calling_ae_title: str,
-        address: str,
-        refused_at: datetime,
-    ) -> None:
-        """Record a C-STORE that was answered with a failure; the newest ten thousand are kept."""
-        with self._store.write() as connection:
-            number = connection.scalar(
-                insert(refused)
-                .values(
-                    status=status,
-                    reason=text(reason),
-                    sop_class_uid=text(sop_class_uid),
-                    sop_instance_uid=text(sop_instance_uid),
-                    calling_ae_title=text(calling_ae_title),
-                    address=address,
-                    refused_at=refused_at,
-                )
-                .returning(refused.c.id)
-            )
-            connection.execute(delete(refused).where(refused.c.id <= (number or 0) - _REFUSALS_KEPT))
 
     def known_paths(self) -> set[str]:
         """Return the spool path of everything recorded, conflicts included."""
@@ -117,6 +89,7 @@ class Queue:
                     revision_started_at=row.revision_started_at,
                     last_received_at=row.last_received_at,
                     released_at=row.released_at,
+                    associations=associations_of(row.associations),
                 )
                 for row in rows
             ]
@@ -159,17 +132,17 @@ class Queue:
             row: Row[Any] | None = connection.execute(claimed).one_or_none()
             if row is None:
                 return None
-            there = instances_of(connection, row.id, row.series_instance_uid, after=row.purged_revision or 0)
-            claim = series_of(row, there)
+            claim = series_of(row, instances_there(connection, row))
             decided = select(result.c.revision).where(result.c.series_id == row.id)
             former = connection.scalars(decided.order_by(result.c.revision))
-            return replace(claim, decided_revisions=tuple(former))
+            out = images_out(connection, row.id)
+            return replace(claim, decided_revisions=tuple(former), images_out=out)
 
     def heartbeat(self, claimed: Series, lease_s: float) -> bool:
         """Renew a lease; False when it is no longer held."""
         until = self._store.now() + timedelta(seconds=lease_s)
         with self._store.write() as connection:
-            renewed = update(series).where(*_held(claimed)).values(lease_expires_at=until)
+            renewed = update(series).where(*held(claimed)).values(lease_expires_at=until)
             return _hit(connection.execute(renewed))
 
     def finish(
@@ -179,14 +152,17 @@ class Queue:
         decision: Decision,
         deliveries: Sequence[OutboxItem],
         change: BaselineChange | None = None,
+        *,
+        publish: Callable[[], None] | None = None,
     ) -> bool:
         """SCORING -> DECIDED (DELIVERED if nothing is to be sent) with all it brings, in one transaction.
 
-        Returns False, having written nothing, when the lease is no longer held or a late instance made
-        the revision obsolete.
+        `publish` puts the files that the deliveries name in their place; it is called inside, when nobody
+        else can take the claim. Returns False, having written nothing, when the lease is no longer held or a
+        late instance made the revision obsolete.
         """
         now = self._store.now()
-        decided = move(State.SCORING, State.DECIDED).where(*_held(claimed))
+        decided = move(State.SCORING, State.DECIDED).where(*held(claimed))
         with self._store.write() as connection:
             row = connection.execute(
                 decided.values(
@@ -214,6 +190,8 @@ class Queue:
             alarms = () if change is None else apply(connection, change, now)
             insert_items(connection, claimed.series_id, claimed.revision, [*deliveries, *alarms], now)
             deliver_if_done(connection, claimed.series_id)
+            if publish is not None:
+                publish()
             return True
 
     def fail(
@@ -225,9 +203,9 @@ class Queue:
         """
         now = self._store.now()
         state = State.FAILED if claimed.attempts >= max_attempts else State.COMPLETE
-        not_before = now + timedelta(seconds=_RETRY_S * claimed.attempts)
+        not_before = now + timedelta(seconds=TRY_AGAIN_S * claimed.attempts)
         with self._store.write() as connection:
-            ended = move(State.SCORING, state).where(*_held(claimed))
+            ended = move(State.SCORING, state).where(*held(claimed))
             if not _hit(connection.execute(ended.values(last_error=text(reason), not_before=not_before))):
                 return None
             if state is State.FAILED:
@@ -295,10 +273,11 @@ class Queue:
             rows = connection.execute(
                 select(series).where(series.c.state == State.FAILED.value, ~asked)
             ).all()
-            return [series_of(row, instances_of(connection, row.id, row.series_instance_uid)) for row in rows]
+            return [series_of(row, instances_there(connection, row)) for row in rows]
 
 
-def _held(claimed: Series) -> tuple[ColumnElement[bool], ...]:
+def held(claimed: Series) -> tuple[ColumnElement[bool], ...]:
+    """Conditions of the series while its claim holds."""
     return (
         series.c.id == claimed.series_id,
         series.c.state == State.SCORING.value,

@@ -49,6 +49,12 @@ class Retention:
             query = query.order_by(series.c.last_received_at, series.c.id).limit(limit)
             return tuple(connection.scalars(query))
 
+    def newest(self) -> datetime | None:
+        """When the last instance came; None without any."""
+        with self._store.read() as connection:
+            newest: datetime | None = connection.scalar(sa.select(sa.func.max(series.c.last_received_at)))
+            return newest
+
     def begin(self, series_id: int) -> Purge | None:
         """Mark a series, then its files may go; None when it may not be purged any more."""
         with self._store.write() as connection:

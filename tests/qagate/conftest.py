@@ -37,8 +37,10 @@ def _toml(values: dict[str, Any]) -> str:
     plain = {key: value for key, value in values.items() if not _is_table(value)}
     lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
     for key, value in values.items():
+        if key in plain:
+            continue
         tables = [(f"[{key}]", value)] if isinstance(value, dict) else [(f"[[{key}]]", one) for one in value]
-        for head, table in tables if _is_table(value) else ():
+        for head, table in tables:
             lines += [head, *(f"{name} = {json.dumps(inner)}" for name, inner in table.items())]
     return "\n".join(lines) + "\n"
 
@@ -221,6 +223,14 @@ class Made:
         uids = {"SeriesInstanceUID": generate_uid(), "StudyInstanceUID": generate_uid()} | values
         numbers = range(first, first + count)
         return uids["SeriesInstanceUID"], [self.slice(InstanceNumber=n, **uids) for n in numbers]
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """Commands that run inside the test process narrow it for themselves."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(scope="module")

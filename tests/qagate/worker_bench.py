@@ -11,6 +11,7 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from models.inputs import SliceInput, SliceOutput
+from models.weights_file import WeightsError
 from qagate.alerts import Alerter
 from qagate.dicom.headers import read_header
 from qagate.dicom.report import ReportIdentity
@@ -26,6 +27,7 @@ from qagate.store.baselines import Baselines
 from qagate.store.calibrations import Calibrations
 from qagate.store.engine import Store
 from qagate.store.queue import Queue
+from qagate.store.returns import Returns
 from qagate.store.roles import Act, Roles
 from qagate.store.shadows import Shadows
 from qagate.store.views import SeriesHistory, Views
@@ -62,6 +64,7 @@ class Bench:
 
     def __init__(self, store: Store, folder: Path, made: Any) -> None:
         self.store, self.queue, self.made = store, Queue(store), made
+        self.returns = Returns(store)
         self.network, self.spool = Network(), Spool(folder / "spool")
         self.reports = folder / "reports"
 
@@ -75,10 +78,17 @@ class Bench:
             alert_verdicts=(),
             identity=identity,
         )
-        values: dict[str, Any] = {"batch_series": 4, "lease_s": 30.0, "max_attempts": 2, "poll_s": 0.01}
+        values: dict[str, Any] = {
+            "batch_series": 4,
+            "lease_s": 30.0,
+            "timeout_s": 900.0,
+            "max_attempts": 2,
+            "poll_s": 0.01,
+            "reporter": reporter,
+        }
         return Worker(
-            name="w1", queue=self.queue, spool=self.spool, reporter=reporter, policy=policy, watch=watch,
-            models=models or Fixed(champion=Served(scorer=Scorer(self.network))),
+            name="w1", queue=self.queue, returns=self.returns, spool=self.spool,
+            policy=policy, watch=watch, models=models or Fixed(champion=Served(scorer=Scorer(self.network))),
             shadow=Shadow(shadows=Shadows(self.store), watch=watch, policy=policy), **(values | settings),
         )  # fmt: skip
 
@@ -159,7 +169,7 @@ class House:
     def load(self, name: str | None) -> Scorer:
         self.loaded.append(name)
         if name in self.broken:
-            raise RuntimeError(f"weights of {name} are broken")
+            raise WeightsError(f"weights of {name} are broken")
         return Scorer(self.networks[name])
 
     def serving(self) -> Serving:

@@ -8,13 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, update
 
 from qagate.assessment import Assessment, Decision
 from qagate.series import Received, State
 from qagate.store.engine import Store
 from qagate.store.outbox import Kind, Outbox, OutboxItem
 from qagate.store.queue import Queue
+from qagate.store.schema import series
 from qagate.store.views import Views
 
 Arrive = Callable[..., Received]
@@ -236,6 +237,22 @@ def test_a_series_that_kills_workers_fails(
     assert [series.series_instance_uid for series in queue.failed_unsent()] == ["1.2.1"]
 
 
+def test_a_series_given_up_is_sent_on_without_what_was_purged(
+    queue: Queue, store: Store, clock: Any, arrive: Arrive, complete: Complete, result: Result
+) -> None:
+    complete(count=2)
+    claimed = queue.claim("w", 60)
+    assert claimed is not None and queue.finish(claimed, *result, [])
+    with store.write() as connection:
+        connection.execute(update(series).values(purged_revision=1))
+    complete(count=3)  # two of them are known
+    assert queue.claim("w", 60) is not None
+    clock.pass_s(61)
+    assert queue.reap(max_attempts=1) == 1
+    (given_up,) = queue.failed_unsent()
+    assert [one.sop_instance_uid for one in given_up.instances] == ["1.2.1.3"]
+
+
 def test_a_failed_try_waits_then_fails_for_good(
     queue: Queue, store: Store, clock: Any, complete: Complete
 ) -> None:
@@ -282,17 +299,6 @@ def test_forwarded_images_still_count_after_the_decision(
     delivery = outbox.claim(60)
     assert delivery is not None and outbox.mark_sent(delivery)
     assert _state(store)[0] == "DELIVERED"
-
-
-def test_refusals_are_kept(queue: Queue, store: Store, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qagate.store.queue._REFUSALS_KEPT", 3)
-    for number in range(5):
-        queue.refused(
-            status=0xA900, reason=f"reason {number}", sop_class_uid="1.2", sop_instance_uid=f"1.2.{number}",
-            calling_ae_title="SCANNER", address="127.0.0.1", refused_at=clock(),
-        )  # fmt: skip
-    kept = Views(store).overview().refused
-    assert [row.reason for row in kept] == ["reason 4", "reason 3", "reason 2"]
 
 
 def test_results_survive_the_round_trip(

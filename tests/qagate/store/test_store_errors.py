@@ -74,7 +74,7 @@ def test_a_time_without_zone_is_refused(url: str, arrive: Arrive) -> None:
 def test_no_folder_and_no_database(tmp_path: Path) -> None:
     with (
         open_store(f"sqlite:///{tmp_path / 'absent' / 'qagate.db'}") as store,
-        pytest.raises(StoreError, match="its folder must exist"),
+        pytest.raises(StoreError, match="the file must be there"),
     ):
         Queue(store).receiving()
     other = tmp_path / "other.db"
