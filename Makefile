@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.qagate-setup
 
-.PHONY: help setup demo run test test-slow test-faults check screenshots bench bench-models bench-web texts train-default system-test-deps clean
+.PHONY: help setup demo run test test-slow test-faults check screenshots bench bench-models bench-web soak texts train-default system-test-deps clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -55,6 +55,9 @@ screenshots: setup ## pictures of every page in docs/screens; minutes
 
 bench-web: setup ## speed of the pages with 100,000 series; figures in bench/web-latest.json
 	@$(BIN)/python bench/web.py
+
+soak: setup ## a day of 20 scanners in MINUTES=30; DATABASE=postgres; docs/soak.md
+	@$(BIN)/python bench/soak.py --minutes $(or $(MINUTES),30) --database $(or $(DATABASE),sqlite)
 
 train-default: setup ## the shipped model anew into runs/default; REFERENCES: folder of the recipe's volumes
 	@test -n "$(REFERENCES)" || { echo "say where the recipe's volumes are: make train-default REFERENCES=FOLDER"; exit 2; }

@@ -60,6 +60,14 @@ class Webhook:
             raise RuntimeError(f"an alert of {uid} came while that of {series_instance_uid} was awaited")
         return arrived, title
 
+    def taken(self) -> list[tuple[str, float]]:
+        """Every alert that came and was not waited for: its text, and when (seconds since the epoch)."""
+        found = []
+        while not self._arrivals.empty():
+            text, _, arrived = self._arrivals.get()
+            found.append((text, arrived))
+        return found
+
     def close(self) -> None:
         """Stop listening."""
         self._server.shutdown()

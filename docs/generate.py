@@ -14,11 +14,14 @@ from pydantic.fields import FieldInfo
 from models.registry import table
 from models.rows import ABSENT
 from qagate import config, config_template
+from qagate.config_network import ArchiveSettings, Peer, ReceiverSettings
 from qagate.gate.measures import MEASURES
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+import conformance_report  # noqa: E402
+import conformance_tables  # noqa: E402
 from models_page import CHAPTERS, chapter  # noqa: E402
 
 _HEAD = "<!-- Written by docs/generate.py; do not edit. -->\n"
@@ -26,7 +29,12 @@ _HEAD = "<!-- Written by docs/generate.py; do not edit. -->\n"
 
 def pages() -> dict[str, str]:
     """File name -> text of every generated page."""
-    return {"settings.md": settings(), "measures.md": measures(), "models.md": models()}
+    return {
+        "settings.md": settings(),
+        "measures.md": measures(),
+        "models.md": models(),
+        "conformance.md": conformance(),
+    }
 
 
 def settings() -> str:
@@ -136,6 +144,23 @@ def models() -> str:
         *(f"- {name}: {reason}" for name, reason in ABSENT.items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def conformance() -> str:
+    """The conformance statement: its prose as it stands, its tables made anew."""
+    sections = {"receiver": ReceiverSettings, "peer": Peer, "archive": ArchiveSettings}
+    made = {
+        f"{name}-settings": list(
+            _table(
+                ("key", "default", "meaning"),
+                [_setting(key, field) for key, field in section.model_fields.items()],
+            )
+        )
+        for name, section in sections.items()
+    }
+    text = (HERE / "conformance.md").read_text(encoding="utf-8")
+    tables = made | conformance_tables.tables() | conformance_report.tables()
+    return conformance_tables.filled(text, tables)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[str]) -> Iterator[str]:

@@ -264,7 +264,8 @@ class Alerter:
         if destination.service is None:
             facts = " | ".join(message.body.splitlines())
             kind = message.verdict.value if message.verdict else "ALARM"
-            print(f"{kind}  {message.title} | {facts}", file=sys.stderr, flush=True)
+            # One write: roles share the stream, and print would write the line's end apart.
+            print(f"{kind}  {message.title} | {facts}\n", end="", file=sys.stderr, flush=True)
             return None
         with apprise.LogCapture(level=logging.WARNING) as log:  # type: ignore[no-untyped-call]
             accepted = destination.service.notify(

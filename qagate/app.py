@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 from pydicom import dcmread
 
-from qagate import parts, parts_commitment, services, supervisor, telemetry
+from qagate import parts, parts_commitment, pulse, services, supervisor, telemetry
 from qagate.committing import keeper
 from qagate.config import Settings
 from qagate.dicom import scu
@@ -19,9 +20,13 @@ from qagate.dicom.commitment_scp import CommitmentSCP
 from qagate.dicom.report import sr_text
 from qagate.dicom.scp import Refusal, StorageSCP
 from qagate.dicom.spool import Spool
+from qagate.durable import make_folder
 from qagate.files import find, group
+from qagate.notify import Notifier
+from qagate.reason import Reason
 from qagate.receiver import Indexer
 from qagate.store.asked import Asked
+from qagate.store.audit import Trail
 from qagate.store.commitments import Commitments
 from qagate.store.engine import Store, open_store
 from qagate.store.errors import StoreError
@@ -36,6 +41,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_ABORT_S = 15.0  #: for what is aborted when the drain is over, and for recording what was received
+
 
 def _configure(settings: Settings, role: str) -> None:
     telemetry.configure(level=settings.log_level, format=settings.log_format, role=role)
@@ -47,7 +54,7 @@ def _ready_store(settings: Settings) -> None:
     None is made beside images: a database that is gone for the moment would be forgotten, and everything
     decided and sent again.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.data_dir)
     if current_revision(settings.store_url) is None:
         if any(Spool(settings.spool_dir).paths()):
             raise StoreError(
@@ -80,8 +87,8 @@ def receive(settings: Settings, stop: threading.Event) -> None:
     """The receiver role."""
     begin(settings, "receiver")
     spool = Spool(settings.spool_dir)
-    spool.recover()
-    with open_store(settings.store_url) as store:
+    with spool.reserved(), open_store(settings.store_url) as store:
+        spool.recover()
         queue = Queue(store)
         indexer = Indexer(queue)
         of, access = settings.receiver, parts.access(settings)
@@ -115,9 +122,10 @@ def receive(settings: Settings, stop: threading.Event) -> None:
         indexer.start()
         scp.start()
         try:
+            pulse.start(stop, lambda: scp.listening and indexer.alive)
             reporter.run(stop)
         finally:
-            scp.stop()
+            scp.stop(settings.drain_s)
             indexer.stop()
             log.info("receiver_stopped")
 
@@ -142,6 +150,7 @@ def work(settings: Settings, stop: threading.Event) -> None:
         serving = parts.serving(settings, store)
         worker = parts.worker(settings, store, serving)
         log.info("worker_ready", model=serving.champion.scorer.model_name)
+        pulse.start(stop)
         worker.run(stop)
 
 
@@ -158,12 +167,24 @@ ROLES: Mapping[str, Callable[[Settings, threading.Event], None]] = {
 }
 
 
-def serve(settings: Settings, stop: threading.Event, *, options: Sequence[str]) -> None:
-    """Run every role as a process of its own until `stop`; the pages are the command line's role `web`."""
+def serve(
+    settings: Settings, stop: threading.Event, *, options: Sequence[str], at_once: threading.Event
+) -> bool:
+    """Run every role as a process of its own until `stop`; the pages are the command line's role `web`.
+
+    False when some did not end within the drain's limit, or were killed because `at_once` was set.
+    """
+    notifier = Notifier()
     begin(settings, "supervisor")
+    if os.geteuid() == 0:
+        log.warning("runs_as_root", mend=Reason(supervisor.AS_ROOT))
     names = (*ROLES, *(("web",) if settings.web.enabled else ()))
-    supervisor.supervise(
-        [supervisor.Role(name, supervisor.role_command(name, options)) for name in names], stop
+    return supervisor.supervise(
+        [supervisor.Role(name, supervisor.role_command(name, options)) for name in names],
+        stop,
+        drain_s=settings.drain_s + _ABORT_S,
+        at_once=at_once,
+        notifier=notifier,
     )
 
 
@@ -250,15 +271,18 @@ def history(settings: Settings, series_instance_uid: str) -> tuple[SeriesHistory
     return found, None
 
 
-def requeue(settings: Settings, *, series_uids: Sequence[str], failed: bool, dead: bool) -> int:
+def requeue(settings: Settings, *, series_uids: Sequence[str], failed: bool, dead: bool, actor: str) -> int:
     """Let series be scored, or dead deliveries be tried, again; return how many."""
-    with open_store(settings.store_url) as store:
-        count = 0
+    with open_store(settings.store_url) as store, store.together():
+        count, trail = 0, Trail(store)
         if series_uids or failed:
-            views = Views(store)
-            count += Queue(store).requeue([views.resolved(uid) for uid in series_uids], failed=failed)
+            uids = [Views(store).resolved(uid) for uid in series_uids]
+            count += Queue(store).requeue(uids, failed=failed)
+            trail.add(actor=actor, act="requeue series", details={"series": uids, "count": count})
         if dead:
-            count += Outbox(store).requeue_dead()
+            revived = Outbox(store).requeue_dead()
+            trail.add(actor=actor, act="requeue deliveries", details={"count": revived})
+            count += revived
         return count
 
 

@@ -17,6 +17,7 @@ from qagate.delivery import ArchiveChannel, Sender, SendError
 from qagate.dicom import commitment as wire
 from qagate.dicom import scu
 from qagate.dicom.part10 import Part10Error, read_file_meta
+from qagate.reason import why
 from qagate.store.asked import Asked
 from qagate.store.outbox import Delivery, Outbox, RetryPolicy
 from qagate.store.transitions import DeliveryState
@@ -105,5 +106,5 @@ def _reference(path: Path) -> Reference:
         with path.open("rb") as file:
             meta = read_file_meta(file)
     except (OSError, Part10Error) as error:
-        raise SendError(f"{path.name} cannot be read: {error}", transient=False) from error
+        raise SendError(f"{path.name} cannot be read: {why(error)}", transient=False) from error
     return Reference(sop_class_uid=meta.sop_class_uid, sop_instance_uid=meta.sop_instance_uid)

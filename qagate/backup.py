@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from qagate import __version__
+from qagate.durable import sync_folder
 from qagate.store import dump
 from qagate.store.migrate import current_revision, known_revision
 
@@ -84,7 +85,7 @@ def make(target: Path, *, store_url: str, data_dir: Path, folders: tuple[str, ..
         _write(growing / _SUMS, "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
         verify(growing)
         growing.rename(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except BaseException:
         shutil.rmtree(growing, ignore_errors=True)
         raise
@@ -197,11 +198,3 @@ def _write(path: Path, text: str) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +12,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from qagate import parts
+from qagate import parts, supervisor
 from qagate.config import Settings
 from qagate.dicom import scu
 from qagate.dicom.spool import Spool
@@ -36,6 +38,7 @@ class CheckResult:
 def run(settings: Settings) -> Iterator[CheckResult]:
     """Look at everything that can be wrong, one after the other."""
     yield CheckResult(name="settings", ok=True, message=f"mode {settings.mode}, data in {settings.data_dir}")
+    yield _look("user", lambda: _user(settings))
     yield _look("spool", lambda: _spool(settings))
     yield _look("database", lambda: _database(settings))
     if settings.receiver.tls_certificate:
@@ -61,6 +64,18 @@ def _look(name: str, look: Callable[[], str]) -> CheckResult:
         return CheckResult(name=name, ok=True, message=look())
     except (ValueError, RuntimeError, OSError) as error:
         return CheckResult(name=name, ok=False, message=str(error))
+
+
+def _user(settings: Settings) -> str:
+    folder = settings.data_dir
+    if folder.exists() and (mode := stat.S_IMODE(folder.stat().st_mode)) & stat.S_IRWXO:
+        raise RuntimeError(
+            f"{folder} is open to every user of this machine (mode {mode:03o}) and holds patient data: "
+            f"`chmod -R o= {folder}`"
+        )
+    if os.geteuid() == 0:
+        return supervisor.AS_ROOT
+    return f"user id {os.geteuid()}, the data are closed to other users"
 
 
 def _spool(settings: Settings) -> str:

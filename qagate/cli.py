@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from qagate import __version__, config_template, present
+from qagate import __version__, config, config_template, present
 from qagate.cli_care import COMMANDS
 from qagate.cli_models import baselines, models
 from qagate.cli_users import users
-from qagate.command import OWN_ERRORS, ExtendedGroup, fail, settings_of
+from qagate.command import OWN_ERRORS, ExtendedGroup, fail, settings_of, user
 
 
 @click.group(
@@ -34,6 +35,10 @@ def main(config_path: Path | None) -> None:
     """qagate: the image quality gate between scanner and PACS. Not a medical device."""
     # Threads that spin while they wait make torch several times slower beside any other busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What it makes holds patient data or secrets.
+    os.umask(0o077)
+    # Its warnings quote the values of elements.
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 
 
 @main.command()
@@ -64,18 +69,26 @@ def check(ctx: click.Context) -> None:
         sys.exit(1)
 
 
-def _run(role: Callable[..., None], ctx: click.Context, supervised: bool) -> None:
+def _run(
+    role: Callable[..., object],
+    ctx: click.Context,
+    supervised: bool,
+    again: Callable[[], object] | None = None,
+) -> None:
     import threading
 
-    from qagate import supervisor
+    from qagate import supervisor, telemetry
 
     settings = settings_of(ctx)
+    telemetry.keep_own_words()
     stop = threading.Event()
-    supervisor.stop_on_signals(stop)
+    # Ctrl-C reaches the whole tree, then the supervisor's SIGTERM: to a role that is no second wish.
+    supervisor.stop_on_signals(stop, stop.set if supervised else again)
     if supervised:
         supervisor.stop_with_parent(stop)
     try:
-        role(settings, stop)
+        if role(settings, stop) is False:
+            sys.exit(1)
     except OWN_ERRORS as error:
         fail(error)
 
@@ -84,11 +97,17 @@ def _run(role: Callable[..., None], ctx: click.Context, supervised: bool) -> Non
 @click.pass_context
 def serve(ctx: click.Context) -> None:
     """Run the gate: receiver, worker, services and pages as processes of one tree."""
+    import threading
+
     from qagate import app
 
-    settings = settings_of(ctx)
     path = ctx.find_root().params.get("config_path") or "qagate.toml"
-    _run(lambda _, stop: app.serve(settings, stop, options=("--config", str(path))), ctx, False)
+    at_once = threading.Event()
+
+    def role(settings: config.Settings, stop: threading.Event) -> bool:
+        return app.serve(settings, stop, options=("--config", str(path)), at_once=at_once)
+
+    _run(role, ctx, False, at_once.set)
 
 
 def _role_command(name: str, help: str) -> None:
@@ -190,7 +209,7 @@ def requeue(ctx: click.Context, series_uids: tuple[str, ...], failed: bool, dead
     if not (series_uids or failed or dead):
         raise click.UsageError("name series UIDs, --failed or --dead")
     try:
-        count = app.requeue(settings_of(ctx), series_uids=series_uids, failed=failed, dead=dead)
+        count = app.requeue(settings_of(ctx), series_uids=series_uids, failed=failed, dead=dead, actor=user())
     except OWN_ERRORS as error:
         fail(error)
     click.echo(f"requeued {count}")

@@ -32,7 +32,7 @@ def _has_store(ctx: click.Context) -> bool:
     if settings_path(ctx) is None:
         return False
     settings = settings_of(ctx)
-    if not settings.database_url and not (settings.data_dir / "qagate.db").exists():
+    if not settings.database_url.get_secret_value() and not (settings.data_dir / "qagate.db").exists():
         return False
     return current_revision(settings.store_url) == head_revision()
 

@@ -16,6 +16,7 @@ from qagate.dicom.commitment_scp import CommitmentSCP
 from qagate.dicom.outgoing import Archive, DeliveryError
 from qagate.dicom.part10 import Part10Error, hash_data_set
 from qagate.dicom.spool import Spool
+from qagate.reason import Reason, why
 from qagate.receiver import Indexer
 from qagate.store.commitments import Commitments, Holding, Transaction
 from qagate.store.engine import Store
@@ -103,7 +104,7 @@ class Judge:
         try:
             return hash_data_set(self._spool.absolute(holding.path))[0] == holding.sha256
         except (OSError, Part10Error) as error:
-            log.error("spool_damaged", path=holding.path, error=type(error).__name__)
+            log.error("spool_damaged", path=holding.path, error=why(error))
             return False
 
 
@@ -145,7 +146,7 @@ class CommitmentReporter:
                         return
                     self._handle(transaction)
             except Exception as error:  # loop edge: a store that is away comes back
-                log.error("commitment_report_failed", error=str(error))
+                log.error("commitment_report_failed", error=why(error))
                 stop.wait(_STORE_AWAY_S)
             stop.wait(self._poll_s)
 
@@ -169,11 +170,13 @@ class CommitmentReporter:
         try:
             self._note(transaction, report, wire.tell(peer, report))
         except DeliveryError as error:
-            self._retry(transaction, str(error))
+            self._retry(transaction, why(error))
 
     def _note(self, transaction: Transaction, report: Report, status: int) -> None:
         if status != wire.SUCCESS:
-            self._retry(transaction, f"{transaction.ae_title} answered its report with 0x{status:04X}")
+            self._retry(
+                transaction, Reason(f"{transaction.ae_title} answered its report with 0x{status:04X}")
+            )
             return
         self._commitments.mark_reported(transaction, report)
         log.info(
@@ -184,7 +187,7 @@ class CommitmentReporter:
             failed=len(report.failed),
         )
 
-    def _retry(self, transaction: Transaction, reason: str) -> None:
+    def _retry(self, transaction: Transaction, reason: Reason) -> None:
         self._commitments.mark_retry(transaction, reason, self._policy)
         log.warning("commitment_not_reported", ae_title=transaction.ae_title, reason=reason)
 

@@ -9,8 +9,8 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from qagate.config_care import AuditSettings, ReconcileSettings, RetentionSettings
 from qagate.config_gate import (
@@ -23,6 +23,8 @@ from qagate.config_gate import (
     WorkerSettings,
 )
 from qagate.config_network import ArchiveSettings, Peer, ReceiverSettings
+from qagate.config_secrets import SecretFiles
+from qagate.config_section import Seconds
 from qagate.config_web import WebSettings
 
 __all__ = [
@@ -58,12 +60,16 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         Path("var"), description="spool, reports and SQLite database; relative to this file"
     )
-    database_url: str = Field(
-        "", description="SQLAlchemy URL; empty: SQLite in data_dir; postgresql+psycopg://user@host/name"
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        description="SQLAlchemy URL; empty: SQLite in data_dir; postgresql+psycopg://user@host/name",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
     log_format: Literal["json", "console"] = Field(
         "json", description="json for machines, console for people"
+    )
+    drain_s: Seconds = Field(
+        30, description="on SIGTERM open associations, the series and deliveries in hand may take this long"
     )
     receiver: ReceiverSettings = Field(default_factory=ReceiverSettings)
     assembly: AssemblySettings = Field(default_factory=AssemblySettings)
@@ -89,8 +95,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file."""
-        return env_settings, init_settings
+        """The environment wins over the folder of secrets, and that over the file."""
+        return env_settings, SecretFiles(settings_cls), init_settings
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -139,7 +145,7 @@ class Settings(BaseSettings):
     @property
     def store_url(self) -> str:
         """SQLAlchemy URL of the store."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'qagate.db'}"
+        return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir / 'qagate.db'}"
 
 
 def load(path: Path | None) -> Settings:
@@ -161,6 +167,10 @@ def load(path: Path | None) -> Settings:
         settings = Settings(**values)  # type: ignore[arg-type]
     except ValidationError as error:
         raise ConfigError(_explain(error, path)) from None
+    except SettingsError as error:  # a variable that is no JSON; the text names it and not its value
+        raise ConfigError(f"the environment cannot be used: {error}") from None
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     base = path.resolve().parent if path is not None else Path.cwd()
     return settings.model_copy(
         update={

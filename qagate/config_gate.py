@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from qagate.config_section import Quality, Seconds, Section
 
@@ -60,8 +60,8 @@ class DeliverySettings(Section):
 class AlertSettings(Section):
     """Alerts to the radiographer."""
 
-    urls: tuple[str, ...] = Field(
-        ("console://",),
+    urls: tuple[SecretStr, ...] = Field(
+        (SecretStr("console://"),),
         description="Apprise URLs (mailto://, json://, ...); console:// writes to standard error",
     )
     verdicts: tuple[Literal["PASS", "REVIEW", "REPEAT", "NOT_ASSESSED"], ...] = Field(
@@ -70,7 +70,7 @@ class AlertSettings(Section):
     descriptions: bool = Field(
         False, description="name series description and protocol, free text that may hold patient data"
     )
-    physicist_urls: tuple[str, ...] = Field(
+    physicist_urls: tuple[SecretStr, ...] = Field(
         (),
         description="Apprise URLs for alarms about the gate itself, such as a drift; empty: those of `urls`",
     )

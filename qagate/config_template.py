@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import SecretStr
+
 from qagate.config import PolicyRuleSettings, Settings
 from qagate.config_network import ArchiveSettings, Peer
 from qagate.config_section import Section
@@ -53,6 +55,8 @@ def _table(name: str, section: type[Section], *, active: bool) -> list[str]:
 
 def toml_value(value: object) -> str:
     """A setting's value as TOML writes it."""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()  # of a default, which is none
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):

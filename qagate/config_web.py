@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from qagate.config_section import Port, Section, resolved
 
@@ -22,7 +22,9 @@ class OidcSettings(Section):
         "", description="URL of the provider, such as https://login.hospital.example/realms/staff; empty: off"
     )
     client_id: str = Field("", description="the gate's name at the provider")
-    client_secret: str = Field("", description="better given as QAGATE_WEB__OIDC__CLIENT_SECRET", repr=False)
+    client_secret: SecretStr = Field(
+        SecretStr(""), description="better given as QAGATE_WEB__OIDC__CLIENT_SECRET"
+    )
     name: str = Field("Hospital login", description="text of its button on the login page")
     user_claim: str = Field("preferred_username", description="claim that holds the user name")
     role_claim: str = Field("groups", description="claim that holds the user's groups")

@@ -16,6 +16,7 @@ from qagate.assessment import Verdict
 from qagate.dicom import scu
 from qagate.dicom.spool import Spool
 from qagate.lease import kept
+from qagate.reason import why
 from qagate.store.outbox import Delivery, Kind, Outbox, RetryPolicy
 
 log = structlog.get_logger(__name__)
@@ -143,7 +144,7 @@ class Sender:
                     continue
                 self._deliver(delivery)
             except Exception as error:  # loop edge: a store that is away comes back
-                log.error("delivery_failed", destination=self._channel.destination, error=str(error))
+                log.error("delivery_failed", destination=self._channel.destination, error=why(error))
                 stop.wait(_STORE_AWAY_S)
 
     def _send(self, delivery: Delivery) -> None:
@@ -160,14 +161,15 @@ class Sender:
             "series_instance_uid": delivery.series_instance_uid,
             "revision": delivery.revision,
             "attempts": delivery.attempts,
+            "associations": delivery.associations,
         }
         try:
             with kept(lambda: self._outbox.heartbeat(delivery, self._lease_s), self._lease_s):
                 self._send(delivery)
         except SendError as error:
-            reason, transient = str(error), error.transient
+            reason, transient = why(error), error.transient
         except Exception as error:  # loop edge: a lost file or a bug is one delivery's trouble
-            reason, transient = f"{type(error).__name__}: {error}", True
+            reason, transient = why(error), True
         else:
             self._acknowledge(delivery, about)
             return

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
+from qagate.reason import why
+
 log = structlog.get_logger(__name__)
 
 
@@ -21,7 +23,7 @@ def kept(renew: Callable[[], object], lease_s: float) -> Iterator[None]:
             try:
                 renew()
             except Exception as error:  # loop edge: the lease may run out, the work goes on
-                log.error("heartbeat_failed", error=str(error))
+                log.error("heartbeat_failed", error=why(error))
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()

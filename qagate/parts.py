@@ -19,6 +19,7 @@ from qagate.clocks import ClockGuard
 from qagate.commitment import Basis
 from qagate.config import Settings
 from qagate.config_network import ArchiveSettings, Peer
+from qagate.config_secrets import revealed
 from qagate.dicom import scu
 from qagate.dicom.access import Access, AccessRule
 from qagate.dicom.report import ReportIdentity, derive_uid
@@ -166,13 +167,13 @@ def receiver_tls(settings: Settings) -> Tls | None:
 def alerter(settings: Settings) -> Alerter:
     """The alert destinations of the settings."""
     of = settings.alerts
-    return Alerter(of.urls, title=of.title, body=of.body, include_patient=of.descriptions)
+    return Alerter(revealed(of.urls), title=of.title, body=of.body, include_patient=of.descriptions)
 
 
 def physicist(settings: Settings) -> Alerter:
     """Where alarms about the gate itself go: destinations of their own, or those of the alerts."""
     urls = settings.alerts.physicist_urls
-    return Alerter(urls, prefix="physicist-") if urls else alerter(settings)
+    return Alerter(revealed(urls), prefix="physicist-") if urls else alerter(settings)
 
 
 def baseline_rules(settings: Settings) -> BaselineRules:

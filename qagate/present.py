@@ -129,6 +129,8 @@ def history(found: SeriesHistory, report: str | None, as_json: bool) -> None:
     click.echo(
         f"received {row.last_received_at:%Y-%m-%d %H:%M:%S} UTC, complete: {row.closed_because or '-'}"
     )
+    if row.associations:
+        click.echo(f"associations in the log: {', '.join(row.associations)}")
     if row.purged_at:
         click.echo(f"images purged {row.purged_at:%Y-%m-%d %H:%M:%S} UTC")
     if row.last_error:

@@ -17,6 +17,7 @@ from typing import Protocol
 
 import structlog
 
+from qagate.reason import why
 from qagate.series import Received
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,11 @@ class Indexer:
     def start(self) -> None:
         """Start recording."""
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still records."""
+        return self._thread.is_alive()
 
     def received(self, received: Received) -> None:
         """Take one durable instance."""
@@ -98,5 +104,5 @@ class Indexer:
                 return
             except Exception as error:  # loop edge: whatever the store says, receiving goes on
                 wait = _RETRY_S[min(attempt, len(_RETRY_S) - 1)]
-                log.error("record_failed", error=str(error), retry_in_s=wait)
+                log.error("record_failed", error=why(error), retry_in_s=wait)
                 time.sleep(wait)

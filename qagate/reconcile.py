@@ -8,6 +8,7 @@ import structlog
 
 from qagate.alerts import Alerter, AlertError, AlertMessage
 from qagate.dicom.spool import Spool
+from qagate.reason import why
 from qagate.store.engine import Store
 from qagate.store.queue import Queue
 from qagate.store.reconciliations import Reconciliation, Reconciliations
@@ -32,7 +33,7 @@ class Reconciler:
             found = self.count(day)
             self._kept.keep(found)
             log.info(
-                "reconciled", day=day.isoformat(), instances=found.instances, received=found.received,
+                "reconciled", day=day, instances=found.instances, received=found.received,
                 decided=found.decided, delivered=found.delivered, failed=found.failed,
                 differences=len(found.differences),
             )  # fmt: skip
@@ -40,7 +41,7 @@ class Reconciler:
             try:
                 self._physicist.send(compose(untold))
             except AlertError as error:
-                log.error("reconciliation_untold", day=untold.day.isoformat(), error=str(error))
+                log.error("reconciliation_untold", day=untold.day, error=why(error))
                 continue
             self._kept.told(untold.day)
 

@@ -1,7 +1,8 @@
 """From an examination to what leaves the gate: SR and KOS files, and the outbox rows that send them.
 
-Files are written before the transaction that refers to them. They are pure functions of the series'
-revision, the model and the policy, so writing one again changes nothing.
+Files are written before the transaction that refers to them, under the name of the claim, and get their own
+name inside it: a worker that lost its lease meanwhile cannot replace what another one decided. They are pure
+functions of the series' revision, the model and the policy, so writing one again changes nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from qagate.dicom.report import (
     to_bytes,
 )
 from qagate.dicom.spool import Spool
+from qagate.durable import make_folder, sync_folder
+from qagate.reason import why
 from qagate.series import Series
 from qagate.store.outbox import Kind, OutboxItem
 
@@ -68,17 +71,36 @@ class Reporter:
         self._alerter = alerter
         self._alert_verdicts = tuple(alert_verdicts)
         self._identity = identity
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
 
     def deliveries(self, series: Series, examination: Examination) -> list[OutboxItem]:
-        """Write SR and KOS and return every delivery of this revision, alert first."""
+        """Write SR and KOS aside and return every delivery of this revision, alert first.
+
+        The files have the names that the deliveries give after `publish`.
+        """
         items = self._alerts(series, examination)
         try:
             items += self._documents(series, examination)
         except ReportError as error:
             # Without a usable header there is no study to put a report in; the decision still stands.
-            log.error("report_impossible", series_instance_uid=series.series_instance_uid, reason=str(error))
+            log.error("report_impossible", series_instance_uid=series.series_instance_uid, reason=why(error))
         return items + self.images(series)
+
+    def publish(self, series: Series) -> None:
+        """Give what `deliveries` wrote its names, durably; only while the claim is held for certain."""
+        folder = self._folder / series.series_instance_uid
+        mine = list(folder.glob(_aside("*", series)))
+        for path in mine:
+            path.replace(path.with_suffix("").with_suffix(".dcm"))
+        if mine:
+            sync_folder(folder)
+        for left_over in folder.glob(f"{series.revision}-*.part"):  # of workers that died or lost the claim
+            left_over.unlink(missing_ok=True)
+
+    def discard(self, series: Series) -> None:
+        """Delete what `deliveries` wrote and nobody published."""
+        for path in (self._folder / series.series_instance_uid).glob(_aside("*", series)):
+            path.unlink(missing_ok=True)
 
     def images(self, series: Series) -> list[OutboxItem]:
         """The deliveries of the series itself, due whatever became of its assessment."""
@@ -157,25 +179,23 @@ class Reporter:
         return report_path(self._folder, series.series_instance_uid, revision, kind)
 
     def _write(self, series: Series, kind: str, document: Dataset) -> Path:
-        """Write a document durably under the name of its revision, replacing a former run's."""
+        """Write a document durably, aside; return the path that `publish` gives it."""
         path = self._path(series, series.revision, kind)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.part")
+        make_folder(path.parent)
+        aside = path.with_name(_aside(kind, series))
         try:
-            with temporary.open("wb") as file:
+            with aside.open("wb") as file:
                 file.write(to_bytes(document))
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
         except OSError:  # a full disk needs the space
-            temporary.unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
             raise
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
         return path
+
+
+def _aside(kind: str, series: Series) -> str:
+    return f"{series.revision}-{kind}.{series.lease_token}.part"
 
 
 def report_path(folder: Path, series_instance_uid: str, revision: int, kind: str = "comprehensive3d") -> Path:

@@ -11,6 +11,7 @@ import structlog
 
 from qagate.clocks import ClockGuard
 from qagate.dicom.spool import Spool
+from qagate.reason import Reason
 from qagate.store.engine import Store
 from qagate.store.retention import Purge, Retention
 
@@ -78,7 +79,9 @@ class Purger:
             if self._short():
                 log.error(
                     "space_short", free_mb=self._free_bytes() >> 20, wanted_mb=rules.free_mb,
-                    reason="every series left is undelivered, held, unexported or too young to be deleted",
+                    reason=Reason(
+                        "every series left is undelivered, held, unexported or too young to be deleted"
+                    ),
                 )  # fmt: skip
         if series:
             log.info("purged", series=series, files=files, took_s=(self._store.now() - now).total_seconds())

@@ -3,42 +3,66 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from qagate.reason import why
 
 log = structlog.get_logger(__name__)
 
+_LOOK_S = 1.0
+_JUMP_S = 2.0  #: seconds by which the time of day may drift from the monotonic clock between two looks
+
 
 class Scheduler:
-    """A thread a job, which waits by the monotonic clock: the time of day may be set meanwhile.
+    """APScheduler with our loop edge: a job that fails is logged and runs again next time.
 
-    (A scheduler that plans by the time of day stands still for as long as the clock was set back.) A job that
-    fails is logged and runs again next time.
+    APScheduler plans by the time of day: set back, it would stand still for as long. A jump is noticed within
+    a second, and every job is due then.
     """
 
     def __init__(self, jobs: Mapping[str, tuple[Callable[[], object], float]]) -> None:
         """Take jobs as name -> (function, seconds between runs)."""
+        self._scheduler = BackgroundScheduler(timezone="UTC")
+        for name, (job, every_s) in jobs.items():
+            self._scheduler.add_job(
+                _guarded(name, job), "interval", seconds=every_s, id=name,
+                coalesce=True, max_instances=1, misfire_grace_time=None,
+            )  # fmt: skip
         self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(name, job, every_s), name=name, daemon=True)
-            for name, (job, every_s) in jobs.items()
-        ]
+        self._watch = threading.Thread(target=self._watch_clock, name="clock-watch", daemon=True)
 
     def start(self) -> None:
-        """Start running the jobs; the first time after their pause."""
-        for thread in self._threads:
-            thread.start()
+        """Start running the jobs."""
+        self._scheduler.start()
+        self._watch.start()
 
     def stop(self) -> None:
         """Let running jobs end, start no further one."""
         self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        self._watch.join()
+        self._scheduler.shutdown(wait=True)
 
-    def _run(self, name: str, job: Callable[[], object], every_s: float) -> None:
-        while not self._stop.wait(every_s):
-            try:
-                job()
-            except Exception as error:  # loop edge
-                log.error("job_failed", job=name, error=str(error))
+    def _watch_clock(self) -> None:
+        apart = time.time() - time.monotonic()
+        while not self._stop.wait(_LOOK_S):
+            now = time.time() - time.monotonic()
+            if abs(now - apart) > _JUMP_S:
+                log.warning("clock_was_set", after_s=round(now - apart, 1))
+                for job in self._scheduler.get_jobs():
+                    job.modify(next_run_time=datetime.now(UTC))
+            apart = now
+
+
+def _guarded(name: str, job: Callable[[], object]) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            job()
+        except Exception as error:  # loop edge
+            log.error("job_failed", job=name, error=why(error))
+
+    return run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
@@ -55,6 +55,8 @@ class Received:
 
     instance: Instance
     header: SeriesHeader
+    association: str = field(default="", compare=False)
+    """The gate's own number of the association it came on; "" when read back from disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,3 +78,4 @@ class Series:
     decided_revisions: tuple[int, ...] = ()  #: former revisions that have a result, oldest first
     purged: bool = False  #: images of earlier revisions were deleted by retention, and are not in `instances`
     modalities: tuple[str, ...] = ()  #: every modality its instances named; more than one: mixed
+    associations: tuple[str, ...] = ()  #: the first that fed this revision, by which the log names them

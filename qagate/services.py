@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from qagate import parts
+from qagate import parts, pulse
 from qagate.asking import CommittedSender
 from qagate.clocks import Stillness
 from qagate.config import Settings
 from qagate.delivery import AlertChannel, ArchiveChannel, Sender
 from qagate.dicom.spool import Spool
 from qagate.gate.assembly import Evidence, completed_because
+from qagate.reason import Reason
 from qagate.reporting import Reporter
 from qagate.scheduler import Scheduler
 from qagate.store.asked import Asked
@@ -57,6 +58,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         scheduler.start()
         for thread in threads:
             thread.start()
+        pulse.start(stop, lambda: all(thread.is_alive() for thread in threads))
         stop.wait()
         scheduler.stop()
         for thread in threads:
@@ -131,7 +133,8 @@ def close_series(settings: Settings, store: Store, queue: Queue, stillness: Stil
                 series_instance_uid=series.series_instance_uid,
                 revision=series.revision,
                 instances=series.instance_count,
-                because=because,
+                because=Reason(because),
+                associations=series.associations,
             )
 
 

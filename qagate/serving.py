@@ -10,10 +10,15 @@ import structlog
 
 from qagate.gate.calibration import CalibrationError, ReadersScale, loads
 from qagate.gate.scoring import Scorer
+from qagate.reason import why
 from qagate.store.calibrations import Calibrations
 from qagate.store.roles import Holder, Roles, Standing
 
 log = structlog.get_logger(__name__)
+
+
+class ModelChanged(RuntimeError):
+    """A model in service has other weights than those chosen; the message names the mend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +121,8 @@ class Serving:
         try:
             found = self._known(holder, there) or self._checked(holder)
         except Exception as error:  # loop edge: a bad model must not stop the gate
-            log.error("model_not_loaded", model=holder.name, reason=str(error))
-            self._roles.loaded(holder.act_id, self._worker, f"{type(error).__name__}: {error}")
+            log.error("model_not_loaded", model=holder.name, reason=why(error))
+            self._roles.loaded(holder.act_id, self._worker, why(error))
             return None
         self._roles.loaded(holder.act_id, self._worker, None)
         log.info("model_loaded", model=found.scorer.model_name, weights_sha256=found.scorer.weights_sha256)
@@ -133,7 +138,7 @@ class Serving:
     def _checked(self, holder: Holder) -> Served:
         scorer = self._load(holder.name)
         if holder.weights_sha256 and scorer.weights_sha256 != holder.weights_sha256:
-            raise RuntimeError(
+            raise ModelChanged(
                 f"model {holder.name} has weights {scorer.weights_sha256[:12]}..., chosen were "
                 f"{holder.weights_sha256[:12]}...: restore its files, or add the new ones under another name"
             )
@@ -144,5 +149,5 @@ class Serving:
         try:
             return replace(served, readers=None if text is None else loads(text))
         except CalibrationError as error:
-            log.error("calibration_unusable", model=served.scorer.model_name, reason=str(error))
+            log.error("calibration_unusable", model=served.scorer.model_name, reason=why(error))
             return replace(served, readers=None)

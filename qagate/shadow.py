@@ -9,6 +9,7 @@ import structlog
 
 from qagate.examine import Prepared, examine
 from qagate.gate.policy import Policy
+from qagate.reason import why
 from qagate.series import Series
 from qagate.serving import Served
 from qagate.store.shadows import PATIENCE, Begun, Shadows
@@ -40,7 +41,7 @@ class Shadow:
             if chosen and not self._given_up(challenger):
                 self._score(chosen, champion, challenger)
         except Exception as error:  # loop edge: the champion's results stand, the worker goes on
-            log.error("shadow_failed", model=challenger.scorer.model_name, reason=str(error))
+            log.error("shadow_failed", model=challenger.scorer.model_name, reason=why(error))
 
     def _given_up(self, challenger: Served) -> bool:
         errors = self._shadows.last_errors(challenger.act_id, PATIENCE)
@@ -53,8 +54,8 @@ class Shadow:
             try:
                 self._one(one, note, challenger)
             except Exception as error:  # loop edge: one series' trouble
-                log.warning("shadow_failed", model=challenger.scorer.model_name, reason=str(error))
-                self._shadows.fail(note, f"{type(error).__name__}: {error}")
+                log.warning("shadow_failed", model=challenger.scorer.model_name, reason=why(error))
+                self._shadows.fail(note, why(error))
 
     def _one(self, done: Done, begun: Begun, challenger: Served) -> None:
         key = key_of(done.series, done.prepared.prompt, challenger.scorer.weights_sha256)

@@ -1,4 +1,4 @@
-"""Logs: structlog set up once a process. Only plain values pass, so no data set can leak into a line."""
+"""Logs: structlog set up once a process. What a line may hold is in `log_fields`; nothing else passes."""
 
 from __future__ import annotations
 
@@ -7,24 +7,30 @@ import logging
 import sys
 import threading
 from collections.abc import MutableMapping
-from pathlib import PurePath
+from types import TracebackType
 from typing import Any
 
 import structlog
 
+from qagate.log_fields import admitted
+from qagate.reason import place, why
+
+log = structlog.get_logger(__name__)
 _LOCK = threading.Lock()
-_PLAIN = (str, int, float, bool, type(None), PurePath)
 
 
-def _plain_values(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace whatever is not a plain value by its type's name: a data set or person name never prints."""
-    for key, value in event.items():
-        if type(value) in (tuple, list) and all(type(item) in _PLAIN for item in value):
-            continue
-        if isinstance(value, PurePath):
-            event[key] = str(value)
-        elif type(value) not in _PLAIN and key not in ("exc_info", "_record"):
-            event[key] = f"<{type(value).__name__}>"
+def _own_words(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """An exception's place instead of its text and traceback, which may quote what was read."""
+    told = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if told is True else told
+    if isinstance(error, BaseException) and (where := place(error.__traceback__)):
+        event["place"] = where
+    return event
+
+
+def _admitted_fields(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name, value in event.items():
+        event[name] = admitted(name, value)
     return event
 
 
@@ -56,16 +62,18 @@ def configure(*, level: str = "info", format: str = "json", role: str = "") -> N
     last: Any = (
         structlog.processors.JSONRenderer()
         if format == "json"
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
+    own = {"role": role} if role else {}
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            # Not bound as a context variable: threads begin without any.
+            lambda _, __, event: {**own, **event},
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _plain_values,
+            _own_words,
+            _admitted_fields,
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
@@ -73,5 +81,24 @@ def configure(*, level: str = "info", format: str = "json", role: str = "") -> N
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.clear_contextvars()
-    if role:
-        structlog.contextvars.bind_contextvars(role=role)
+
+
+def keep_own_words() -> None:
+    """For a process of its own: what other libraries would print becomes a log line, or nothing.
+
+    Python prints the text of an exception that nobody caught, and pydicom's warnings quote elements.
+    """
+    logging.captureWarnings(True)  # their logger is below the level that `configure` sets
+    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+
+    def died(error: BaseException) -> None:
+        log.error("uncaught", error=why(error), exc_info=error)
+
+    def in_main(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
+        died(error)
+
+    def in_thread(found: threading.ExceptHookArgs) -> None:
+        if found.exc_value is not None and not isinstance(found.exc_value, SystemExit):
+            died(found.exc_value)
+
+    sys.excepthook, threading.excepthook = in_main, in_thread

@@ -62,7 +62,7 @@ class Watch:
         """What a new alarm sends, in the transaction that raised it."""
         if after.alarm is None or after.alarm is before.alarm:
             return []
-        log.warning("baseline_alarm", baseline=baseline_id, alarm=after.alarm.value, station=key.station)
+        log.warning("baseline_alarm", baseline=baseline_id, alarm=after.alarm.value)
         message = alarms.compose(baseline_id, key, after, include_protocol=self._include_protocol)
         return [
             OutboxItem(

@@ -16,6 +16,7 @@ from qagate.examine import Examination, Prepared, examine, prepare
 from qagate.gate.policy import Policy
 from qagate.gate.scoring import DeviceLost
 from qagate.lease import kept
+from qagate.reason import Reason, why
 from qagate.reporting import Reporter
 from qagate.series import Series
 from qagate.serving import Models
@@ -78,7 +79,7 @@ class Worker:
                 self._models.refresh()
                 batch = self._claim()
             except Exception as error:  # loop edge: a store that is away comes back
-                log.error("claim_failed", error=str(error))
+                log.error("claim_failed", error=why(error))
                 stop.wait(_STORE_AWAY_S)
                 continue
             if not batch:
@@ -108,6 +109,7 @@ class Worker:
                 series_instance_uid=series.series_instance_uid,
                 revision=series.revision,
                 attempts=series.attempts,
+                associations=series.associations,
             )
             if series.attempts > 1:
                 break
@@ -125,11 +127,13 @@ class Worker:
                     for series in group:
                         self._work([series])
                 else:
-                    self._give_up(group[0], f"{type(error).__name__}: {error}")
+                    self._give_up(group[0], why(error))
 
     def _time_is_up(self, group: Sequence[Series], batch: Sequence[Series]) -> None:
         """End the try of the series in hand; those of the batch that wait behind them keep theirs."""
-        reason = f"scoring took longer than worker.timeout_s ({self._timeout_s:g} s): its worker was ended"
+        reason = Reason(
+            f"scoring took longer than worker.timeout_s ({self._timeout_s:g} s): its worker was ended"
+        )
         for series in batch:
             if series in group:
                 log.error("scoring_hangs", series_instance_uid=series.series_instance_uid, reason=reason)
@@ -139,20 +143,26 @@ class Worker:
 
     def _put_back(self, group: Sequence[Series], error: Exception) -> None:
         """Let series wait that failed by no fault of theirs, as long as the store takes to hear of it."""
-        reason = str(error) or type(error).__name__
-        log.error("scoring_put_off", series=len(group), reason=reason, again_in_s=PAUSE_S)
+        reason = why(error)
+        log.error("scoring_put_off", series=len(group), reason=reason, retry_in_s=PAUSE_S)
         for series in group:
             while True:
                 try:
                     self._returns.put_back(series, reason, PAUSE_S)
                     break
                 except Exception as away:  # loop edge: a worker without a store has nothing else to do
-                    log.error("store_failed", error=str(away))
+                    log.error("store_failed", error=why(away))
                     if self._stop.wait(_STORE_AWAY_S):
                         return
 
-    def _give_up(self, series: Series, reason: str) -> None:
-        log.exception("scoring_failed", series_instance_uid=series.series_instance_uid, reason=reason)
+    def _give_up(self, series: Series, reason: Reason) -> None:
+        log.exception(
+            "scoring_failed",
+            series_instance_uid=series.series_instance_uid,
+            revision=series.revision,
+            associations=series.associations,
+            reason=reason,
+        )
         images = self._reporter.images(series)
         self._guarded(lambda: self._queue.fail(series, reason, self._max_attempts, images))
 
@@ -192,8 +202,19 @@ class Worker:
         change: BaselineChange | None,
         spent: Mapping[str, float],
     ) -> bool:
-        deliveries = self._reporter.deliveries(series, examination)
-        if not self._queue.finish(series, examination.assessment, examination.decision, deliveries, change):
+        try:
+            deliveries = self._reporter.deliveries(series, examination)
+            decided = self._queue.finish(
+                series,
+                examination.assessment,
+                examination.decision,
+                deliveries,
+                change,
+                publish=partial(self._reporter.publish, series),
+            )
+        finally:
+            self._reporter.discard(series)
+        if not decided:
             log.info("superseded", series_instance_uid=series.series_instance_uid, revision=series.revision)
             return False
         log.info(
@@ -202,6 +223,7 @@ class Worker:
             revision=series.revision,
             verdict=examination.decision.verdict.value,
             quality=examination.assessment.quality,
+            associations=series.associations,
             **spent,
         )
         return True
@@ -210,7 +232,7 @@ class Worker:
         try:
             write()
         except Exception as error:  # loop edge: the lease runs out and the series returns by itself
-            log.error("store_failed", error=str(error))
+            log.error("store_failed", error=why(error))
 
     def _renew(self, batch: Sequence[Series]) -> None:
         for series in batch:

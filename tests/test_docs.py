@@ -32,7 +32,7 @@ def code_of(text: str) -> str:
     return "\n".join([re.sub(r"\s# .*", "", block) for block in blocks] + spans)
 
 
-@pytest.mark.parametrize("name", ["settings.md", "measures.md", "models.md"])
+@pytest.mark.parametrize("name", ["settings.md", "measures.md", "models.md", "conformance.md"])
 def test_generated_pages_are_current(name: str) -> None:
     written = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert written == generator().pages()[name], f"docs/{name} is stale: run python docs/generate.py"

@@ -215,9 +215,7 @@ def _judge(archive: Archive, status: Dataset) -> None:
             transient=True,
         )
     if answered != SUCCESS:
-        told = str(status.get("ErrorComment") or "")
         raise DeliveryError(
-            f"{archive} answered the commitment request with 0x{answered:04X}"
-            + (f": {told}" if told else ""),
+            f"{archive} answered the commitment request with 0x{answered:04X}",
             transient=answered in _TRANSIENT,
         )

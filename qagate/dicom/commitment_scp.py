@@ -38,6 +38,7 @@ from qagate.commitment import Basis, CommitmentError, Report, Request, TooManyRe
 from qagate.dicom import commitment
 from qagate.dicom.access import Access
 from qagate.dicom.incoming import Incoming, StreamingProvider
+from qagate.reason import why
 
 _log = structlog.get_logger()
 _IDLE_S = 0.5  #: a sender that is quiet for this long is not about to release, or to send the next image
@@ -150,7 +151,7 @@ class CommitmentSCP:
         try:
             answered(commitment.PROCESSING_FAILURE if status is None else status)
         except Exception as error:  # a loop edge: the report is sent again
-            _log.error("fail_to_note_answer", error=type(error).__name__, exc_info=True)
+            _log.error("fail_to_note_answer", error=why(error), exc_info=True)
 
     def _requested(self, event: evt.Event) -> tuple[Dataset, None]:
         """Answer an N-ACTION. A loop edge: whatever goes wrong ends in a named status and a log line."""
@@ -169,7 +170,7 @@ class CommitmentSCP:
         except TooManyRequests as error:
             status, reason = commitment.RESOURCE_LIMITATION, str(error)
         except Exception as error:
-            _log.error("fail_to_keep_request", error=type(error).__name__, exc_info=True)
+            _log.error("fail_to_keep_request", error=why(error), exc_info=True)
             status, reason = commitment.PROCESSING_FAILURE, "the request could not be kept"
         note = _log.info if status == commitment.SUCCESS else _log.warning
         note(
@@ -203,7 +204,7 @@ class CommitmentSCP:
             else:
                 status = commitment.answer(event, lambda report: self._on_report(report, calling))
         except Exception as error:
-            _log.error("fail_to_keep_report", error=type(error).__name__, exc_info=True)
+            _log.error("fail_to_keep_report", error=why(error), exc_info=True)
             status = commitment.PROCESSING_FAILURE
         if status != commitment.SUCCESS:
             _log.warning("refuse_report", calling_ae_title=calling, address=address, status=f"0x{status:04X}")

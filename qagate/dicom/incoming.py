@@ -10,6 +10,7 @@ message is remembered, the rest is discarded, and the handler answers with a sta
 from __future__ import annotations
 
 import hashlib
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -142,6 +143,7 @@ class StreamingProvider(DIMSEServiceProvider):
         self._current: Incoming
         self._sending = threading.Lock()
         self.on_response: Callable[[N_EVENT_REPORT], None] | None = None  #: takes the answers to our reports
+        self.trace = secrets.token_hex(4)  #: names the association in log and database
         self._owing = False  #: a request was taken and not yet answered
         self._quiet_since = time.monotonic()
 

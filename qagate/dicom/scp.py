@@ -18,6 +18,7 @@ from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotiation
+from structlog import contextvars
 
 from qagate.dicom import network
 from qagate.dicom.access import Access, Rejection
@@ -28,6 +29,7 @@ from qagate.dicom.server import Server, hang_up
 from qagate.dicom.spool import Spool
 from qagate.dicom.storing import SOP_CLASS_NOT_SUPPORTED, Refusal, Storing
 from qagate.dicom.tls import Tls
+from qagate.reason import Reason, why
 from qagate.series import Received
 
 __all__ = ["Refusal", "StorageSCP"]
@@ -124,6 +126,11 @@ class StorageSCP:
         return int(self._server.server_address[1]) if self._server else self._port
 
     @property
+    def listening(self) -> bool:
+        """Whether it still accepts connections."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
     def associations(self) -> int:
         """How many associations are established."""
         with self._lock:
@@ -192,12 +199,16 @@ class StorageSCP:
     def _feed(self, event: evt.Event, series_instance_uid: str) -> None:
         with self._lock:
             link = self._links[event.assoc]
-            if series_instance_uid not in link.series:
-                link.series.add(series_instance_uid)
-                self._feeding[series_instance_uid] += 1
+            if series_instance_uid in link.series:
+                return
+            link.series.add(series_instance_uid)
+            self._feeding[series_instance_uid] += 1
+        calling = event.assoc.requestor.ae_title.strip()
+        _log.info("series_arrives", series_instance_uid=series_instance_uid, calling_ae_title=calling)
 
     def _closed(self, association: Association) -> None:
-        cast(StreamingProvider, association.dimse).close()
+        provider = cast(StreamingProvider, association.dimse)
+        provider.close()
         if self._commitment is not None:
             self._commitment.closed(association)
         with self._lock:
@@ -206,12 +217,14 @@ class StorageSCP:
             released = frozenset(uid for uid in link.series if self._feeding[uid] <= 0)
             for uid in released:
                 del self._feeding[uid]
+        if link.series:
+            _log.info("association_ended", association=provider.trace, series=len(link.series))
         try:
             if released:
                 self._on_released(released, datetime.now(UTC))
         except Exception as error:
             # A loop edge: the quiet time closes these series instead.
-            _log.error("fail_to_report_release", error=type(error).__name__, exc_info=True)
+            _log.error("fail_to_report_release", error=why(error), exc_info=True)
         finally:
             with self._lock:
                 del self._links[association]
@@ -219,6 +232,8 @@ class StorageSCP:
     def _requested(self, event: evt.Event) -> None:
         """Reject the association, or give it the contexts it may have."""
         association = event.assoc
+        # Every line of this association's thread names it.
+        contextvars.bind_contextvars(association=cast(StreamingProvider, association.dimse).trace)
         request = cast(A_ASSOCIATE, association.requestor.primitive)
         calling, called = request.calling_ae_title.strip(), request.called_ae_title.strip()
         address = association.requestor.address
@@ -230,7 +245,7 @@ class StorageSCP:
         if rejection is not None:
             _log.warning(
                 "reject_association",
-                reason=rejection.name,
+                reason=Reason(rejection.name),
                 calling_ae_title=calling,
                 called_ae_title=called,
                 address=address,
@@ -269,7 +284,7 @@ class StorageSCP:
         try:
             self._on_refused(refusal)
         except Exception as error:  # a loop edge: the association goes on
-            _log.error("fail_to_report_refusal", error=type(error).__name__, exc_info=True)
+            _log.error("fail_to_report_refusal", error=why(error), exc_info=True)
 
     def _admit(self, association: Association) -> bool:
         with self._lock:

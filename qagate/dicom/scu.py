@@ -22,6 +22,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from qagate.dicom.outgoing import Archive, DeliveryError, associate
 from qagate.dicom.part10 import FileMeta, Part10Error, read_file_meta
+from qagate.reason import why
 
 __all__ = ["Archive", "Delivery", "DeliveryError", "StoreResult", "echo", "store"]
 
@@ -93,7 +94,7 @@ def store(archive: Archive, paths: Iterable[Path]) -> Iterator[StoreResult]:
         try:
             files.append(_open(path))
         except (Part10Error, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            reason = why(error)
             yield StoreResult(
                 path=path, sop_instance_uid="", status=None, delivery=Delivery.REJECTED, message=reason
             )
@@ -179,23 +180,33 @@ def _rewritten(path: Path) -> Dataset:
 
 
 def _judge(archive: Archive, file: _File, answer: Dataset) -> StoreResult:
-    """Tell what a C-STORE response means (PS3.4 B.2.3, PS3.7 annex C)."""
+    """Tell what a C-STORE response means, in words too."""
     status: int | None = answer.get("Status")
     if status is None:
         message = f"{archive} ended the association or did not answer in {archive.timeout_s:g} s"
         return _result(file, None, Delivery.RETRY, message)
     if status == 0x0000:
         return _result(file, status, Delivery.DELIVERED, "")
-    told = str(answer.get("ErrorComment") or "")
-    message = f"{archive} answered 0x{status:04X}" + (f": {told}" if told else "")
-    if status in _WARNINGS or 0xB000 <= status <= 0xBFFF or status == _DUPLICATE:
+    # Its ErrorComment (0000,0902) stays unread: archives quote patient identifiers there.
+    message = f"{archive} answered 0x{status:04X}"
+    delivery = meaning(status)
+    if delivery is Delivery.DELIVERED:
         _log.info(
             "note_warning", archive=archive.name, status=status, sop_instance_uid=file.meta.sop_instance_uid
         )
-        return _result(file, status, Delivery.DELIVERED, message)
+    return _result(file, status, delivery, message)
+
+
+def meaning(status: int) -> Delivery:
+    """What an archive's answer makes of a file; warnings and a duplicate it has already mean delivered.
+
+    Source: PS3.4 B.2.3, PS3.7 annex C.
+    """
+    if status == 0x0000 or status in _WARNINGS or 0xB000 <= status <= 0xBFFF or status == _DUPLICATE:
+        return Delivery.DELIVERED
     if status in _TRANSIENT or 0xA700 <= status <= 0xA7FF:
-        return _result(file, status, Delivery.RETRY, message)
-    return _result(file, status, Delivery.REJECTED, message)
+        return Delivery.RETRY
+    return Delivery.REJECTED
 
 
 def _result(file: _File, status: int | None, delivery: Delivery, message: str) -> StoreResult:

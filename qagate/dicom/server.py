@@ -24,6 +24,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from qagate.dicom.tls import Tls, TlsError, why_refused
+from qagate.reason import Reason
 
 _log = structlog.get_logger()
 _MAX_CONTROL_PDU = 1 << 20  #: bytes; an A-ASSOCIATE-RQ with 128 contexts and all syntaxes stays below
@@ -99,7 +100,7 @@ class _Handler(RequestHandler):
         except (OSError, TlsError) as error:
             connection.close()
             if not isinstance(error, ssl.SSLEOFError | ConnectionError):  # a probe, which says nothing
-                _log.warning("refuse_tls", address=self.client_address[0], reason=why_refused(error))
+                _log.warning("refuse_tls", address=self.client_address[0], reason=Reason(why_refused(error)))
             return False
         finally:
             limit.cancel()

@@ -1,5 +1,6 @@
 """The spool: every accepted instance as a Part 10 file, durable before it is acknowledged.
 
+    <root>/receiver.lock                                     held by the process that receives
     <root>/incoming/                                         what is still being received
     <root>/series/<3 hex>/<series uid>/<sop uid>.dcm         accepted
     <root>/series/<3 hex>/<series uid>/<sop uid>.conflict-<8 hex>.dcm    other bytes under the same UID
@@ -12,6 +13,7 @@ sender, time of receipt and identity of every instance are read back from the fi
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import threading
@@ -27,6 +29,8 @@ import structlog
 
 from qagate.dicom.headers import HeaderError, InstanceHeader, is_uid, read_header
 from qagate.dicom.part10 import FileMeta, Part10Error, hash_data_set, read_file_meta
+from qagate.durable import make_folder, sync_file, sync_folder
+from qagate.reason import why
 from qagate.series import Instance, Received
 
 _log = structlog.get_logger()
@@ -67,13 +71,28 @@ class Spool:
         self._lock = threading.Lock()
         self._durable: OrderedDict[Path, None] = OrderedDict()
         for folder in (root, self.incoming, self.series):
-            folder.mkdir(parents=True, exist_ok=True)
-            _sync_folder(folder.parent)
+            make_folder(folder)
+            sync_folder(folder.parent)  # who made it may have died before
+
+    @contextlib.contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Receive into this spool alone, while the block runs or the process lives.
+
+        Raises SpoolError when another process does: it would lose what it is receiving to `recover`.
+        """
+        with (self.root / "receiver.lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SpoolError(
+                    f"another receiver works on {self.root}: stop it, or give this one a data_dir of its own"
+                ) from None
+            yield
 
     def recover(self) -> int:
         """Delete what a dead process was receiving (never acknowledged); return how many files.
 
-        Call it before reception starts, and only from the process that receives.
+        Call it before reception starts, and only in `reserved`.
         """
         leftovers = list(self.incoming.iterdir())
         for leftover in leftovers:
@@ -118,7 +137,7 @@ class Spool:
         """
         if sha256 is None or size is None:
             sha256, size = hash_data_set(temporary)
-        _sync_file(temporary)
+        sync_file(temporary)
         folder = self.folder(header.series_instance_uid)
         if not is_uid(header.sop_instance_uid):
             raise ValueError("a file name needs a UID of digits and dots")
@@ -130,7 +149,7 @@ class Spool:
                 outcome = Outcome.CONFLICT
                 target = self._publish_conflict(temporary, target, sha256, size)
         # A duplicate waits for this too: whoever placed the first may not have synced it yet.
-        _sync_folder(folder)
+        sync_folder(folder)
         temporary.unlink(missing_ok=True)
         return Placed(
             path=target.relative_to(self.root).as_posix(),
@@ -195,7 +214,7 @@ class Spool:
             try:
                 yield self.read(relative)
             except (HeaderError, OSError) as error:
-                _log.error("pass_over_spooled_file", path=relative, reason=str(error))
+                _log.error("pass_over_spooled_file", path=relative, reason=why(error))
 
     def _publish(self, temporary: Path, target: Path) -> bool:
         """Give the file its name; False when the name is taken."""
@@ -229,8 +248,8 @@ class Spool:
                 self._durable.move_to_end(folder)
                 return
             folder.mkdir(parents=True, exist_ok=True)
-            _sync_folder(folder.parent)
-            _sync_folder(self.series)
+            sync_folder(folder.parent)
+            sync_folder(self.series)
             self._durable[folder] = None
             if len(self._durable) > _KNOWN_FOLDERS:
                 self._durable.popitem(last=False)
@@ -276,19 +295,3 @@ def _link(temporary: Path, target: Path) -> None:
         raise SpoolError(
             f"{target.parent} takes no hard links: put the spool on a local file system such as ext4 or xfs"
         ) from error
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

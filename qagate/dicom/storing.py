@@ -18,7 +18,7 @@ a failure would make the sender repeat what is already safe. It is reported thro
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -31,6 +31,7 @@ from qagate.dicom.access import Access
 from qagate.dicom.headers import HeaderError, InstanceHeader, is_uid, read_header
 from qagate.dicom.incoming import NO_UID, Incoming, StreamingProvider
 from qagate.dicom.spool import Outcome, Spool, received
+from qagate.reason import Reason, why
 from qagate.series import Received
 
 _log = structlog.get_logger()
@@ -86,14 +87,14 @@ class Storing:
         except _Refused as refused:
             status, reason = refused.status, refused.reason
         except Exception as error:
-            _log.error("fail_to_record", error=type(error).__name__, exc_info=True)
+            _log.error("fail_to_record", error=why(error), exc_info=True)
             status, reason = PROCESSING_FAILURE, f"the instance was not recorded ({type(error).__name__})"
         finally:
             cast(StreamingProvider, event.assoc.dimse).done(incoming)
         try:
             self._refuse(event, status, reason)
         except Exception as error:
-            _log.error("fail_to_report_refusal", error=type(error).__name__, exc_info=True)
+            _log.error("fail_to_report_refusal", error=why(error), exc_info=True)
         return _answer(status, reason)
 
     def _accept(self, event: Event, incoming: Incoming) -> None:
@@ -104,7 +105,8 @@ class Storing:
             reason = f"the spool took no file: {error.strerror or 'input/output error'}"
             raise _Refused(OUT_OF_RESOURCES, reason) from error
         assert incoming.meta is not None
-        record = received(header, incoming.meta, placed)
+        provider = cast(StreamingProvider, event.assoc.dimse)
+        record = replace(received(header, incoming.meta, placed), association=provider.trace)
         self.on_series(event, header.series_instance_uid)
         if placed.outcome is not Outcome.CONFLICT:
             self.on_received(record)
@@ -157,7 +159,7 @@ class Storing:
         _log.warning(
             "refuse_instance",
             status=f"0x{status:04X}",
-            reason=reason,
+            reason=Reason(reason),
             sop_class_uid=sop_class_uid,
             sop_instance_uid=sop_instance_uid,
             calling_ae_title=refusal.calling_ae_title,

@@ -15,6 +15,8 @@ from threading import Lock
 import structlog
 from cryptography import x509
 
+from qagate.reason import why
+
 _log = structlog.get_logger()
 _CIPHERS_TLS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -55,7 +57,7 @@ class Tls:
             except TlsError as error:
                 if self._context is None:
                     raise
-                _log.warning("keep_certificate", reason=str(error))
+                _log.warning("keep_certificate", reason=why(error))
             return self._context
 
     def _files(self) -> tuple[Path, ...]:

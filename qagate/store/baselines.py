@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from qagate.baseline import BaselineAlarm, BaselineKey, BaselineState, Point
+from qagate.store.audit import append
 from qagate.store.engine import Store
 from qagate.store.errors import StoreError
 from qagate.store.outbox import OutboxItem
@@ -99,7 +100,11 @@ class Baselines:
                     accepted_at=now,
                 )
             )
-            return _row(connection.execute(sa.select(baseline).where(baseline.c.id == baseline_id)).one())
+            accepted = _row(connection.execute(sa.select(baseline).where(baseline.c.id == baseline_id)).one())
+            append(
+                connection, now, actor, "accept baseline", None, {"baseline": baseline_id, "reason": reason}
+            )
+            return accepted
 
 
 def apply(connection: sa.Connection, change: BaselineChange, now: datetime) -> Sequence[OutboxItem]:

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -48,6 +49,7 @@ class Store:
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
         self._clock = clock
+        self._joined: ContextVar[Connection | None] = ContextVar("joined", default=None)
 
     def now(self) -> datetime:
         """Return the store's time, UTC."""
@@ -56,6 +58,9 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction that writes; SQLite's write lock is taken at once. Raises StoreError."""
+        if (joined := self._joined.get()) is not None:
+            yield joined
+            return
         try:
             with self._engine.begin() as connection:
                 yield connection
@@ -63,8 +68,21 @@ class Store:
             raise explain(error, self._engine.url) from error
 
     @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make one transaction of all that this thread writes and reads inside: an act and its audit line."""
+        with self.write() as connection:
+            token = self._joined.set(connection)
+            try:
+                yield
+            finally:
+                self._joined.reset(token)
+
+    @contextmanager
     def read(self) -> Iterator[Connection]:
         """One transaction that only reads; it never waits for a writer. Raises StoreError."""
+        if (joined := self._joined.get()) is not None:
+            yield joined
+            return
         try:
             with self._engine.connect().execution_options(**{_READS: True}) as connection:
                 yield connection

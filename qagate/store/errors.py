@@ -83,6 +83,8 @@ def explain(error: Exception, url: URL) -> StoreError:
     said = (str(origin).strip().splitlines() or [type(origin).__name__])[0]
     state = str(getattr(origin, "sqlstate", None) or "").lower()
     text = f"{state} {origin}".lower()
+    if state.startswith("22"):  # data exceptions quote the value
+        said = f"{type(origin).__name__}, SQLSTATE {state}"
     for fragments, transient, mend in _MENDS:
         if any(fragment in text for fragment in fragments):
             return (StoreUnavailable if transient else StoreUnusable)(f"database {name} {mend} ({said})")

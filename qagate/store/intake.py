@@ -15,6 +15,7 @@ from qagate.store.schema import conflict, instance, series
 from qagate.store.transitions import move
 
 _LEARN_FROM = 3  #: series of one station and protocol that must agree on their number of instances
+_ASSOCIATIONS = 8  #: kept of one revision; a modality may open one for every image
 _SAME_REVISION = (State.RECEIVING, State.COMPLETE)
 _TEXTS = tuple(
     field.name
@@ -119,6 +120,7 @@ def _merged(row: Row[Any], new: Sequence[Received]) -> dict[str, object]:
         "last_received_at": max([row.last_received_at, *times]),
         "modalities": ",".join(dict.fromkeys(filter(None, modalities))),
         "expected_instances": max(known, default=None),
+        "associations": _fed_by(row.associations.split(","), new),
     }
     if not row.modality:
         values["modality"] = next(filter(None, map(_modality, new)), "")
@@ -136,11 +138,17 @@ def _reopened(row: Row[Any], old: State, new: Sequence[Received]) -> dict[str, o
     if old not in _SAME_REVISION:
         return values | {
             "revision": row.revision + 1, "revision_started_at": min(times), "released_at": None,
+            "associations": _fed_by([], new),
         }  # fmt: skip
     values["revision_started_at"] = min([row.revision_started_at, *times])
     if row.released_at is not None and max(times) > row.released_at:
         values["released_at"] = None
     return values
+
+
+def _fed_by(known: Sequence[str], new: Sequence[Received]) -> str:
+    every = dict.fromkeys(filter(None, [*known, *(item.association for item in new)]))
+    return ",".join(list(every)[:_ASSOCIATIONS])
 
 
 def _first_row(uid: str, item: Received, now: datetime) -> dict[str, object]:

@@ -9,13 +9,14 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import Any
 
 from sqlalchemy import Connection, Row, exists, select
 
 from qagate.series import State
 from qagate.store.engine import Store
 from qagate.store.errors import StoreError
-from qagate.store.rows import insert_new, text
+from qagate.store.rows import associations_of, insert_new, text
 from qagate.store.schema import outbox, series
 from qagate.store.transitions import DeliveryState, move, move_delivery
 
@@ -56,6 +57,7 @@ class Delivery:
     attempts: int  #: this one included
     created_at: datetime  #: UTC
     lease_token: str
+    associations: tuple[str, ...] = ()  #: the first that fed the series' present revision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,10 +149,12 @@ class Outbox:
             row = connection.execute(statement).one_or_none()
             if row is None:
                 return None
-            uid = connection.execute(
-                select(series.c.series_instance_uid).where(series.c.id == row.series_id)
-            ).scalar_one()
-        return _delivery(row, uid, token)
+            of = connection.execute(
+                select(series.c.series_instance_uid, series.c.associations).where(
+                    series.c.id == row.series_id
+                )
+            ).one()
+        return _delivery(row, of, token)
 
     def heartbeat(self, delivery: Delivery, lease_s: float) -> bool:
         """Renew the lease; False when it is lost."""
@@ -295,11 +299,11 @@ def held(connection: Connection, delivery: Delivery) -> DeliveryState | None:
     return None if state is None else DeliveryState(state)
 
 
-def _delivery(row: Row[tuple[object, ...]], series_instance_uid: str, token: str) -> Delivery:
+def _delivery(row: Row[tuple[object, ...]], of: Row[Any, Any], token: str) -> Delivery:
     return Delivery(
         delivery_id=row.id,
         series_id=row.series_id,
-        series_instance_uid=series_instance_uid,
+        series_instance_uid=of.series_instance_uid,
         revision=row.revision,
         kind=Kind(row.kind),
         destination=row.destination,
@@ -307,4 +311,5 @@ def _delivery(row: Row[tuple[object, ...]], series_instance_uid: str, token: str
         attempts=row.attempts,
         created_at=row.created_at,
         lease_token=token,
+        associations=associations_of(of),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from qagate.store.engine import Store
 from qagate.store.errors import StoreError
 from qagate.store.observations import observe
 from qagate.store.outbox import OutboxItem, deliver_if_done, insert_items
-from qagate.store.rows import instances_of, judged, series_of, text
+from qagate.store.rows import associations_of, instances_there, judged, series_of, text
 from qagate.store.schema import conflict, instance, outbox, refused, result, series
 from qagate.store.transitions import move
 
@@ -42,6 +42,7 @@ class Receiving:
     revision_started_at: datetime
     last_received_at: datetime
     released_at: datetime | None
+    associations: tuple[str, ...] = ()  #: the first that fed this revision
 
 
 class Queue:
@@ -117,6 +118,7 @@ class Queue:
                     revision_started_at=row.revision_started_at,
                     last_received_at=row.last_received_at,
                     released_at=row.released_at,
+                    associations=associations_of(row),
                 )
                 for row in rows
             ]
@@ -159,8 +161,7 @@ class Queue:
             row: Row[Any] | None = connection.execute(claimed).one_or_none()
             if row is None:
                 return None
-            there = instances_of(connection, row.id, row.series_instance_uid, after=row.purged_revision or 0)
-            claim = series_of(row, there)
+            claim = series_of(row, instances_there(connection, row))
             decided = select(result.c.revision).where(result.c.series_id == row.id)
             former = connection.scalars(decided.order_by(result.c.revision))
             return replace(claim, decided_revisions=tuple(former))
@@ -179,11 +180,14 @@ class Queue:
         decision: Decision,
         deliveries: Sequence[OutboxItem],
         change: BaselineChange | None = None,
+        *,
+        publish: Callable[[], None] | None = None,
     ) -> bool:
         """SCORING -> DECIDED (DELIVERED if nothing is to be sent) with all it brings, in one transaction.
 
-        Returns False, having written nothing, when the lease is no longer held or a late instance made
-        the revision obsolete.
+        `publish` puts the files that the deliveries name in their place; it is called inside, when nobody
+        else can take the claim. Returns False, having written nothing, when the lease is no longer held or a
+        late instance made the revision obsolete.
         """
         now = self._store.now()
         decided = move(State.SCORING, State.DECIDED).where(*held(claimed))
@@ -214,6 +218,8 @@ class Queue:
             alarms = () if change is None else apply(connection, change, now)
             insert_items(connection, claimed.series_id, claimed.revision, [*deliveries, *alarms], now)
             deliver_if_done(connection, claimed.series_id)
+            if publish is not None:
+                publish()
             return True
 
     def fail(
@@ -295,7 +301,7 @@ class Queue:
             rows = connection.execute(
                 select(series).where(series.c.state == State.FAILED.value, ~asked)
             ).all()
-            return [series_of(row, instances_of(connection, row.id, row.series_instance_uid)) for row in rows]
+            return [series_of(row, instances_there(connection, row)) for row in rows]
 
 
 def held(claimed: Series) -> tuple[ColumnElement[bool], ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from qagate.store.audit import append
 from qagate.store.engine import Store
 from qagate.store.errors import StoreError
 from qagate.store.rows import insert_new, text
@@ -131,6 +132,8 @@ class Roles:
                 "acted_at": now,
             }  # fmt: skip
             row = connection.execute(sa.insert(model_role).values(values).returning(*model_role.c)).one()
+            details = {"model": name, "weights_sha256": weights_sha256, "reason": reason, "forced": forced}
+            append(connection, now, actor, f"{act.value} model", None, details)
             return _role_act(row)
 
     def history(self) -> tuple[RoleAct, ...]:

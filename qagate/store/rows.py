@@ -41,6 +41,11 @@ def judged(revision: int, assessment: Assessment, decision: Decision) -> dict[st
     }
 
 
+def associations_of(row: Row[Any]) -> tuple[str, ...]:
+    """Return the associations of a row of table `series`."""
+    return tuple(filter(None, row.associations.split(",")))
+
+
 def series_of(row: Row[Any], instances: tuple[Instance, ...] = ()) -> Series:
     """Return the series of a row of table `series`."""
     return Series(
@@ -66,6 +71,7 @@ def series_of(row: Row[Any], instances: tuple[Instance, ...] = ()) -> Series:
         instances=instances,
         lease_token=row.lease_token,
         modalities=tuple(filter(None, row.modalities.split(","))),
+        associations=associations_of(row),
         purged=row.purged_revision is not None,
     )
 
@@ -87,6 +93,11 @@ def instances_of(
     if revision is not None:
         query = query.where(instance.c.revision == revision)
     return _instances(connection, query, series_instance_uid)
+
+
+def instances_there(connection: Connection, row: Row[Any]) -> tuple[Instance, ...]:
+    """Return the instances of a series' row whose files were not purged, in order of receipt."""
+    return instances_of(connection, row.id, row.series_instance_uid, after=row.purged_revision or 0)
 
 
 def instances_at(

@@ -101,6 +101,7 @@ series = Table(
     Column("expected_instances", BigInteger),
     Column("calling_ae_title", Text, nullable=False),
     # reception
+    Column("associations", Text, nullable=False, server_default=""),  # of the revision, joined by commas
     Column("instance_count", Integer, nullable=False),
     Column("first_received_at", UtcDateTime, nullable=False),
     Column("last_received_at", UtcDateTime, nullable=False),

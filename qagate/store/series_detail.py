@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from qagate.series import Instance
 from qagate.store.desk import DeskSeries, desk_series
 from qagate.store.engine import Store
-from qagate.store.rows import instances_at
+from qagate.store.rows import associations_of, instances_at
 from qagate.store.schema import instance, observation, outbox, result, series
 from qagate.store.views import Result, result_of
 
@@ -65,6 +65,7 @@ class SeriesDetail:
     closed_because: str | None
     attempts: int
     purged_at: datetime | None = None  #: when retention had deleted the images; None: it did not
+    associations: tuple[str, ...] = ()  #: the first that fed the present revision, as the log names them
     results: tuple[Result, ...] = ()  #: by revision
     sendings: tuple[Sending, ...] = ()
     repeats: tuple[DeskSeries, ...] = ()  #: the study's series of the same protocol, oldest first; itself too
@@ -107,6 +108,7 @@ class SeriesDetails:
                 closed_because=row.closed_because,
                 attempts=row.attempts,
                 purged_at=row.purged_at,
+                associations=associations_of(row),
                 results=_results(connection, row.id),
                 sendings=_sendings(connection, row.id),
                 repeats=tuple(others.values()),

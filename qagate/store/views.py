@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from qagate.assessment import Assessment, Decision
 from qagate.store.codec import load_assessment, load_decision
 from qagate.store.engine import Store
-from qagate.store.rows import series_by_state
+from qagate.store.rows import associations_of, series_by_state
 from qagate.store.schema import conflict, outbox, refused, result, series, shadow_result
 from qagate.store.transitions import DeliveryState
 
@@ -40,6 +40,7 @@ class SeriesRow:
     undelivered: int = 0
     last_error: str | None = None
     purged_at: datetime | None = None  #: when retention had deleted the images; None: it did not
+    associations: tuple[str, ...] = ()  #: the first that fed the present revision, as the log names them
 
     @property
     def seconds_to_decision(self) -> float | None:
@@ -269,4 +270,5 @@ def _series_row(row: sa.Row[Any], deliveries: list[sa.Row[Any]]) -> SeriesRow:
         undelivered=len(unsent),
         last_error=row.last_error or (errors[0] if errors else None),
         purged_at=row.purged_at,
+        associations=associations_of(row),
     )

@@ -111,8 +111,9 @@ def answer(
 ) -> None:
     """Keep one answer as a label of the visitor. Raises Problem with the mend."""
     words = "; ".join(filter(None, (BECAUSE.get(because, ""), reason.strip())))
-    keep(site, visitor, series_instance_uid=uid, revision=revision, kind=LabelKind(kind), reason=words)
-    site.audit(visitor, act=kind, series_instance_uid=uid, revision=revision)
+    with site.store.together():
+        keep(site, visitor, series_instance_uid=uid, revision=revision, kind=LabelKind(kind), reason=words)
+        site.audit(visitor, act=kind, series_instance_uid=uid, revision=revision)
 
 
 def keep(site: Site, visitor: Visitor, **said: Any) -> None:
@@ -140,8 +141,12 @@ def acknowledge(site: Site, visitor: Visitor, seen: list[tuple[str, int]]) -> tu
                 most=MOST_AT_ONCE,
             ),
         )
+    revisions = dict(seen)
     try:
-        noted = Console(site.store).acknowledge(seen, visitor.name)
+        with site.store.together():
+            noted = Console(site.store).acknowledge(seen, visitor.name)
+            for uid in noted:
+                site.audit(visitor, act="acknowledge", series_instance_uid=uid, revision=revisions[uid])
     except StoreUnavailable:
         raise
     except StoreError:
@@ -149,9 +154,6 @@ def acknowledge(site: Site, visitor: Visitor, seen: list[tuple[str, int]]) -> tu
             409,
             _("One of these series has changed or was deleted; nothing was noted. Load the list again."),
         ) from None
-    revisions = dict(seen)
-    for uid in noted:
-        site.audit(visitor, act="acknowledge", series_instance_uid=uid, revision=revisions[uid])
     return noted
 
 

@@ -45,16 +45,18 @@ def requeue_series(
     failed: Annotated[bool, Form()] = False,
 ) -> Response:
     """Let one series be scored again, or every one that failed."""
-    count = requeue(site, [series] if series else [], failed=failed)
-    site.audit(visitor, act="requeue series", series_instance_uid=series or None, count=count)
+    with site.store.together():
+        count = requeue(site, [series] if series else [], failed=failed)
+        site.audit(visitor, act="requeue series", series_instance_uid=series or None, count=count)
     return RedirectResponse(f"/control?requeued={count}", 303)
 
 
 @router.post("/control/redeliver", rule=Role.PHYSICIST)
 def redeliver(site: Here, visitor: Visitor, series: Annotated[str, Form()] = "") -> Response:
     """Try the given-up deliveries of one series again, or all of them."""
-    count = Outbox(site.store).requeue_dead(text(series) or None)
-    site.audit(visitor, act="requeue deliveries", series_instance_uid=text(series) or None, count=count)
+    with site.store.together():
+        count = Outbox(site.store).requeue_dead(text(series) or None)
+        site.audit(visitor, act="requeue deliveries", series_instance_uid=text(series) or None, count=count)
     return RedirectResponse(f"/control?requeued={count}", 303)
 
 

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
+from qagate.reason import place, why
 from qagate.store.errors import StoreError, StoreUnavailable
 from qagate.web.pages import page
 from qagate.web.security.admission import identify
@@ -102,7 +103,7 @@ def record(request: Request, error: Exception) -> str:
     """Log what no handler knows, its place and nothing of its text; the number to find it by."""
     number = secrets.token_hex(4)
     route = getattr(request.scope.get("route"), "path", "")
-    log.error("page_failed", number=number, path=route, error=type(error).__name__, place=_line(error))
+    log.error("page_failed", number=number, path=route, error=why(error), place=place(error.__traceback__))
     return number
 
 
@@ -142,11 +143,3 @@ def _referer(request: Request) -> str:
     parts = urlsplit(request.headers.get("referer", ""))
     same = parts.netloc == request.headers.get("host", "")
     return (parts.path + (f"?{parts.query}" if parts.query else "")) if same and parts.path else "/"
-
-
-def _line(error: Exception) -> str:
-    """Where an exception came from; its text may hold anything and stays out of the log."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

@@ -20,6 +20,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from qagate import __version__
+from qagate.reason import why
 from qagate.store.engine import Store
 from qagate.store.errors import StoreError
 from qagate.store.notices import Decided, DecisionNotice, Notices, Snapshot
@@ -156,7 +157,7 @@ class _Watch:
             if self._away:
                 return []
             self._away = True
-            log.error("events_failed", error=type(error).__name__)
+            log.error("events_failed", error=why(error))
             return [Event("away")]
         known = None if self._away else self._seen
         self._seen, self._away = now, False

@@ -16,7 +16,6 @@ from qagate.web import words
 from qagate.web.pages import page
 from qagate.web.routing import Here, Router, Visitor
 from qagate.web.security import Role
-from qagate.web.security import Visitor as VisitorType
 from qagate.web.site import Site
 from qagate.web.texts import gettext as _
 
@@ -50,7 +49,7 @@ def models(
 def shadow(request: Request, site: Here, visitor: Visitor, name: Name = "", reason: Reason = "") -> Response:
     """Let a model score in silence."""
     return _act(
-        request, site, visitor, "shadow", name, reason,
+        request, site, "shadow", name,
         lambda: stewardship.shadow(site.settings, name, actor=visitor.name, reason=reason.strip()),
     )  # fmt: skip
 
@@ -59,7 +58,7 @@ def shadow(request: Request, site: Here, visitor: Visitor, name: Name = "", reas
 def off(request: Request, site: Here, visitor: Visitor, reason: Reason = "") -> Response:
     """Let there be no challenger."""
     return _act(
-        request, site, visitor, "off", "", reason,
+        request, site, "off", "",
         lambda: stewardship.shadow_off(site.settings, actor=visitor.name, reason=reason.strip()),
     )  # fmt: skip
 
@@ -75,11 +74,10 @@ def promote(
 ) -> Response:
     """Make a model champion; what speaks against it is shown, and overruled only with a reason."""
     return _act(
-        request, site, visitor, "promote", name, reason,
+        request, site, "promote", name,
         lambda: stewardship.promote(
             site.settings, name, actor=visitor.name, reason=reason.strip(), force=force
         ),
-        forced=force,
     )  # fmt: skip
 
 
@@ -87,22 +85,13 @@ def promote(
 def rollback(request: Request, site: Here, visitor: Visitor, reason: Reason = "") -> Response:
     """Make the former champion champion again."""
     return _act(
-        request, site, visitor, "rollback", "", reason,
+        request, site, "rollback", "",
         lambda: stewardship.rollback(site.settings, actor=visitor.name, reason=reason.strip()),
     )  # fmt: skip
 
 
-def _act(
-    request: Request,
-    site: Site,
-    visitor: VisitorType,
-    what: str,
-    name: str,
-    reason: str,
-    act: Callable[[], object],
-    forced: bool = False,
-) -> Response:
-    """Do it, keep it in the audit trail and say so; or say why not."""
+def _act(request: Request, site: Site, what: str, name: str, act: Callable[[], object]) -> Response:
+    """Do it and say so; or say why not."""
     try:
         act()
     except StoreError:
@@ -111,7 +100,6 @@ def _act(
         refused = isinstance(error, stewardship.PromotionRefused)
         wrong = _("Not promoted; what speaks against it stands below.") if refused else str(error)
         return _page(request, site, compare=name if refused else "", wrong=wrong, status=409)
-    site.audit(visitor, act=f"{what} model", model=name, reason=reason.strip(), forced=forced)
     return RedirectResponse(f"/control/models?done={what}", 303)
 
 

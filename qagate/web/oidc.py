@@ -6,6 +6,7 @@ import structlog
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 
+from qagate.reason import why
 from qagate.store.accounts import NameTaken
 from qagate.web.errors import Problem
 from qagate.web.login import local_path
@@ -72,5 +73,5 @@ def _provider(site: Site) -> Provider:
 
 
 def _failed(error: OidcError) -> Problem:
-    log.warning("oidc_login_failed", reason=str(error))
+    log.warning("oidc_login_failed", reason=why(error))
     return Problem(502, _("The hospital's login did not work. Try again, or log in by name and password."))

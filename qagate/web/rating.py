@@ -61,25 +61,26 @@ def rate(site: Site, visitor: Visitor, given: Given) -> None:
     """Keep a rating. Raises Problem with the mend."""
     if given.scale not in SCALES:
         raise Problem(422, _("There is no such scale; choose 0-4 or 0-100."))
-    keep(
-        site,
-        visitor,
-        series_instance_uid=given.series_instance_uid,
-        sop_instance_uid=given.sop_instance_uid,
-        revision=given.revision,
-        kind=LabelKind.RATING,
-        score=given.score,
-        scale=SCALES[given.scale],
-        artefacts=tuple(dict.fromkeys(given.artefacts)),
-        reason=_reason(given),
-    )
-    site.audit(
-        visitor,
-        act="rate",
-        series_instance_uid=given.series_instance_uid,
-        revision=given.revision,
-        sop_instance_uid=given.sop_instance_uid,
-    )
+    with site.store.together():
+        keep(
+            site,
+            visitor,
+            series_instance_uid=given.series_instance_uid,
+            sop_instance_uid=given.sop_instance_uid,
+            revision=given.revision,
+            kind=LabelKind.RATING,
+            score=given.score,
+            scale=SCALES[given.scale],
+            artefacts=tuple(dict.fromkeys(given.artefacts)),
+            reason=_reason(given),
+        )
+        site.audit(
+            visitor,
+            act="rate",
+            series_instance_uid=given.series_instance_uid,
+            revision=given.revision,
+            sop_instance_uid=given.sop_instance_uid,
+        )
 
 
 def _reason(given: Given) -> str:

@@ -11,9 +11,10 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from qagate import app
+from qagate import app, pulse
 from qagate.checks import certificate
 from qagate.config import Settings
+from qagate.reason import Reason
 from qagate.store.engine import open_store
 from qagate.web.application import create
 from qagate.web.site import make_site
@@ -90,9 +91,10 @@ def run(settings: Settings, stop: threading.Event) -> None:
             create(site), host=of.host, port=of.port, tls_certificate=of.tls_certificate, tls_key=of.tls_key
         )
         server.start()
+        pulse.start(stop, server.alive)
         log.info("web_ready", address=server.address)
         if not site.accounts.any():
-            log.warning("no_user_yet", mend="qagate users add NAME --role admin")
+            log.warning("no_user_yet", mend=Reason("qagate users add NAME --role admin"))
         while server.alive() and not stop.wait(0.5):
             pass
         if not stop.is_set():

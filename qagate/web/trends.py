@@ -141,8 +141,9 @@ def add_event(
         moment = site.clock.zoned(datetime.fromisoformat(when))
     except (ValueError, OverflowError):
         raise Problem(422, _("Write the time as 2026-03-01T12:30.")) from None
-    ServiceEvents(site.store).add(station=scanner, at=moment, words=said, actor=visitor.name)
-    site.audit(visitor, act="service event", station=scanner, at=moment.isoformat())
+    with site.store.together():
+        ServiceEvents(site.store).add(station=scanner, at=moment, words=said, actor=visitor.name)
+        site.audit(visitor, act="service event", station=scanner, at=moment.isoformat())
     return RedirectResponse(of.address("/trends/chart", station=scanner), 303)
 
 
@@ -152,7 +153,6 @@ def accept(site: Here, visitor: Visitor, number: int, reason: Annotated[str, For
     if not reason.strip():
         raise Problem(422, _("Say why this level is normal; it is kept with the act."))
     stewardship.accept(site.settings, number, actor=visitor.name, reason=reason.strip())
-    site.audit(visitor, act="accept baseline", baseline=number, reason=reason.strip())
     return RedirectResponse(f"/trends?accepted={number}", 303)
 
 

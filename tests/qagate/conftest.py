@@ -223,6 +223,14 @@ class Made:
         return uids["SeriesInstanceUID"], [self.slice(InstanceNumber=n, **uids) for n in numbers]
 
 
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """Commands that run inside the test process narrow it for themselves."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="module")
 def make_gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Gate]]:
     """Start gates; those still running end with the module."""

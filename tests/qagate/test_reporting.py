@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ class Line:
 
     def finish(self, series: Any) -> bool:
         items = self.reporter.deliveries(series, EXAMINATION)
-        return self.queue.finish(series, ASSESSMENT, EXAMINATION.decision, items)
+        publish = partial(self.reporter.publish, series)
+        return self.queue.finish(series, ASSESSMENT, EXAMINATION.decision, items, publish=publish)
 
     def predecessors(self, uid: str, revision: int) -> list[str]:
         report = dcmread(report_path(self.reports, uid, revision))
@@ -99,7 +101,9 @@ def test_predecessor_is_a_report_that_was_sent(tmp_path: Path, made: Any, overta
         line.receive()
         third = line.claim()
         assert third.revision == 3 and line.finish(third)
-    sent = str(dcmread(report_path(line.reports, uid, 1)).SOPInstanceUID)
-    assert line.predecessors(uid, 2) == ([] if overtaken else [sent])
+    first_report = report_path(line.reports, uid, 1)
+    assert first_report.exists() != overtaken
+    sent = [] if overtaken else [str(dcmread(first_report).SOPInstanceUID)]
+    assert line.predecessors(uid, 2) == sent
     newer = str(dcmread(report_path(line.reports, uid, 2)).SOPInstanceUID)
     assert line.predecessors(uid, 3) == [newer]

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from structlog.testing import capture_logs
 
 from qagate.scheduler import Scheduler
+from qagate.store.errors import StoreError
 
 
 def until(condition: Callable[[], object], limit_s: float = 10.0) -> bool:
@@ -43,7 +44,7 @@ def test_a_job_that_fails_is_logged_and_runs_again() -> None:
 
     def fail() -> None:
         runs.append(1)
-        raise RuntimeError("the store is away")
+        raise StoreError("the store is away")
 
     with capture_logs() as logs, running({"fails": (fail, 0.02)}):
         assert until(lambda: len(runs) >= 3)

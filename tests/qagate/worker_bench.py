@@ -11,6 +11,7 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from models.inputs import SliceInput, SliceOutput
+from models.weights_file import WeightsError
 from qagate.alerts import Alerter
 from qagate.dicom.headers import read_header
 from qagate.dicom.report import ReportIdentity
@@ -167,7 +168,7 @@ class House:
     def load(self, name: str | None) -> Scorer:
         self.loaded.append(name)
         if name in self.broken:
-            raise RuntimeError(f"weights of {name} are broken")
+            raise WeightsError(f"weights of {name} are broken")
         return Scorer(self.networks[name])
 
     def serving(self) -> Serving:

@@ -176,16 +176,18 @@ def health(site: Here) -> dict[str, Any]:
 @router.post("/requeue", rule=Role.PHYSICIST, response_model=DoneOut)
 def requeue_series(site: Here, visitor: Visitor, wanted: RequeueIn) -> DoneOut:
     """Let series be scored again."""
-    count = requeue(site, list(wanted.series), failed=wanted.failed)
-    site.audit(visitor, act="requeue series", series=list(wanted.series), count=count)
+    with site.store.together():
+        count = requeue(site, list(wanted.series), failed=wanted.failed)
+        site.audit(visitor, act="requeue series", series=list(wanted.series), count=count)
     return DoneOut(count=count)
 
 
 @router.post("/redeliver", rule=Role.PHYSICIST, response_model=DoneOut)
 def redeliver(site: Here, visitor: Visitor, wanted: RedeliverIn) -> DoneOut:
     """Try given-up deliveries again."""
-    count = Outbox(site.store).requeue_dead(wanted.series or None)
-    site.audit(visitor, act="requeue deliveries", series_instance_uid=wanted.series or None, count=count)
+    with site.store.together():
+        count = Outbox(site.store).requeue_dead(wanted.series or None)
+        site.audit(visitor, act="requeue deliveries", series_instance_uid=wanted.series or None, count=count)
     return DoneOut(count=count)
 
 
@@ -228,7 +230,6 @@ def promote(site: Here, visitor: Visitor, wanted: PromoteIn) -> DoneOut:
         stewardship.promote(
             site.settings, wanted.name, actor=visitor.name, reason=wanted.reason.strip(), force=wanted.force
         )
-    site.audit(visitor, act="promote model", model=wanted.name, reason=wanted.reason, forced=wanted.force)
     return DoneOut(count=1)
 
 
@@ -237,7 +238,6 @@ def rollback(site: Here, visitor: Visitor, wanted: ReasonIn) -> DoneOut:
     """Make the former champion champion again; 409 when there is none."""
     with _refusals():
         stewardship.rollback(site.settings, actor=visitor.name, reason=wanted.reason.strip())
-    site.audit(visitor, act="rollback model", reason=wanted.reason)
     return DoneOut(count=1)
 
 

@@ -237,8 +237,9 @@ def add_event(site: Here, visitor: Visitor, event: EventIn) -> EventOut:
     """Note what was done to a scanner."""
     if not event.text.strip() or not event.station.strip():
         raise Problem(422, _("Say what was done, in 1 to 500 characters on one line."))
-    one = ServiceEvents(site.store).add(
-        station=event.station, at=event.at, words=event.text.strip(), actor=visitor.name
-    )
-    site.audit(visitor, act="service event", station=one.station, at=one.at.isoformat())
+    with site.store.together():
+        one = ServiceEvents(site.store).add(
+            station=event.station, at=event.at, words=event.text.strip(), actor=visitor.name
+        )
+        site.audit(visitor, act="service event", station=one.station, at=one.at.isoformat())
     return EventOut(station=one.station, at=one.at, text=one.text, actor=one.actor)

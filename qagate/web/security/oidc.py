@@ -128,7 +128,7 @@ class Provider:
                 token = jwt.decode(id_token, self._about(anew=True)[1], algorithms=_ALGORITHMS)
             claims_must.validate(token.claims)
         except (JoseError, ValueError) as error:
-            raise OidcError(f"the provider's ID token cannot be believed ({error})") from error
+            raise OidcError(f"the provider's ID token cannot be believed ({type(error).__name__})") from error
         authorised = token.claims.get("azp", self._of.client_id)
         if authorised != self._of.client_id:
             raise OidcError("the provider's ID token was made for another program")
@@ -164,11 +164,13 @@ class Provider:
 
         return OAuth2Session(
             self._of.client_id,
-            self._of.client_secret or None,
+            self._of.client_secret.get_secret_value() or None,
             scope="openid profile email",
             redirect_uri=self._redirect_uri,
             code_challenge_method="S256",
-            token_endpoint_auth_method="client_secret_basic" if self._of.client_secret else "none",
+            token_endpoint_auth_method="client_secret_basic"
+            if self._of.client_secret.get_secret_value()
+            else "none",
         )
 
 

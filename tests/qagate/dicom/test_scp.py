@@ -163,16 +163,6 @@ def test_an_instance_of_another_context_is_refused(gate: Any, make_file: MakeFil
         assert send_bytes(link, data, MRImageStorage, uid).Status == 0xA900
 
 
-def test_below_the_watermark_nothing_is_written(make_gate: MakeGate, make_file: MakeFile) -> None:
-    gate = make_gate(min_free_bytes=1 << 60)
-    with association(gate) as link:
-        answer = link.send_c_store(make_file())
-        assert answer.Status == 0xA700 and "watermark" in answer.ErrorComment
-        assert link.is_established
-    assert gate.refused[0].status == 0xA700
-    assert not list(gate.spool.paths()) and not list(gate.spool.incoming.iterdir())
-
-
 def test_a_file_system_that_is_full_half_way(gate: Any, make_file: MakeFile) -> None:
     """The process may write no file larger than 1 MB: the write fails in the middle of the message."""
     big = make_file(PixelData=bytes(4_000_000))

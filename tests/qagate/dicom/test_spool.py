@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from qagate.dicom.headers import InstanceHeader, read_header
 from qagate.dicom.part10 import FileMeta, hash_data_set, read_file_meta
-from qagate.dicom.spool import Outcome, Placed, Spool
+from qagate.dicom.spool import Outcome, Placed, Spool, SpoolError
 from qagate.series import SeriesHeader
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -111,6 +111,14 @@ def test_leftovers_are_deleted_and_nothing_else(spool: Spool) -> None:
     incoming(spool)
     assert Spool(spool.root).recover() == 1
     assert not list(spool.incoming.iterdir()) and list(spool.paths()) == [placed.path]
+
+
+def test_one_process_receives_into_a_spool(spool: Spool) -> None:
+    another = Spool(spool.root).reserved()
+    with spool.reserved(), pytest.raises(SpoolError, match="another receiver works on"):
+        another.__enter__()
+    with Spool(spool.root).reserved():
+        pass
 
 
 @pytest.mark.parametrize("relative", ["../x", "/etc/passwd", "series/../../x"])

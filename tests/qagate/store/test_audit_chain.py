@@ -126,6 +126,20 @@ def test_acts_inside_other_transactions_stay_in_the_chain(store: Store) -> None:
     assert trail.verify().rows == 40
 
 
+def test_an_act_and_its_line_are_kept_together_or_not_at_all(store: Store, trail: Trail) -> None:
+    accounts = Accounts(store)
+    with pytest.raises(ZeroDivisionError), store.together():
+        accounts.add("eva", role="radiographer", actor="root")
+        assert [one.name for one in accounts.all()] == ["eva"], "seen by the one who acts"
+        trail.add(actor="root", act="welcome")
+        raise ZeroDivisionError
+    assert accounts.all() == () and trail.verify().rows == 5
+    with store.together():
+        accounts.add("eva", role="radiographer", actor="root")
+        trail.add(actor="root", act="welcome")
+    assert [one.name for one in accounts.all()] == ["eva"] and trail.verify().rows == 7
+
+
 def test_rows_of_an_older_schema_become_a_chain(empty_url: str) -> None:
     config = _config()
     with open_store(empty_url) as store, store.write() as connection:

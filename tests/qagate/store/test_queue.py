@@ -8,13 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, update
 
 from qagate.assessment import Assessment, Decision
 from qagate.series import Received, State
 from qagate.store.engine import Store
 from qagate.store.outbox import Kind, Outbox, OutboxItem
 from qagate.store.queue import Queue
+from qagate.store.schema import series
 from qagate.store.views import Views
 
 Arrive = Callable[..., Received]
@@ -234,6 +235,22 @@ def test_a_series_that_kills_workers_fails(
     assert (found.row.state, found.row.attempts) == ("FAILED", 3)
     assert found.row.last_error is not None and "worker died" in found.row.last_error
     assert [series.series_instance_uid for series in queue.failed_unsent()] == ["1.2.1"]
+
+
+def test_a_series_given_up_is_sent_on_without_what_was_purged(
+    queue: Queue, store: Store, clock: Any, arrive: Arrive, complete: Complete, result: Result
+) -> None:
+    complete(count=2)
+    claimed = queue.claim("w", 60)
+    assert claimed is not None and queue.finish(claimed, *result, [])
+    with store.write() as connection:
+        connection.execute(update(series).values(purged_revision=1))
+    complete(count=3)  # two of them are known
+    assert queue.claim("w", 60) is not None
+    clock.pass_s(61)
+    assert queue.reap(max_attempts=1) == 1
+    (given_up,) = queue.failed_unsent()
+    assert [one.sop_instance_uid for one in given_up.instances] == ["1.2.1.3"]
 
 
 def test_a_failed_try_waits_then_fails_for_good(

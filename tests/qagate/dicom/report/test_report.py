@@ -18,6 +18,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from qagate.assessment import Artefact, Assessment, Baseline, Decision, Rating, Verdict
+from qagate.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from qagate.dicom.report import (
     ReportError,
     ReportIdentity,
@@ -380,3 +381,13 @@ def test_baseline_and_readers_scale_stand_in_the_report(
     assert "median 80 %, MAD 3 % of 120 series; this one 16.3 MADs below" in text
     assert "1.23457 expected (1 to 1.5), on a scale from 0 (worst) to 4 (best)" in text
     assert "baseline" not in text.partition("Measures")[2].partition("Slices")[0].lower()
+
+
+def test_documents_and_associations_name_one_implementation(
+    mr_evidence: list[Dataset], scored: Callable, identity_of: Callable, when: datetime
+) -> None:
+    arguments = (mr_evidence, *scored(mr_evidence), identity_of(mr_evidence))
+    for build in (build_sr, build_kos):
+        meta = build(*arguments, content_datetime=when).file_meta
+        assert meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
+        assert meta.ImplementationVersionName == IMPLEMENTATION_VERSION_NAME
