@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from qagate.reason import Reason
+
 log = structlog.get_logger(__name__)
 
 
@@ -99,7 +101,9 @@ class ClockGuard:
         self._until = self._steady() + self._careful_s
         log.error(
             "clock_doubted",
-            by_s=round(seconds),
-            reason="the clock of this machine was set, or is wrong: look at its time service; nothing is "
-            f"deleted for {self._careful_s / 3600:g} h",
+            after_s=round(seconds),
+            reason=Reason(
+                "the clock of this machine was set, or is wrong: look at its time service; nothing is "
+                f"deleted for {self._careful_s / 3600:g} h"
+            ),
         )

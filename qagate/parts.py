@@ -28,6 +28,7 @@ from qagate.dicom.tls import Credentials, Tls
 from qagate.fsck import Fsck
 from qagate.gate.assembly import CompletionRules
 from qagate.gate.policy import Policy, PolicyRule
+from qagate.reason import Reason
 from qagate.reconcile import Reconciler
 from qagate.reporting import Destination, Reporter
 from qagate.retention import Purger, RetentionRules
@@ -83,7 +84,7 @@ def scorer(settings: Settings, *, model: str | None = None, device: str | None =
     except RuntimeError as error:
         if (device or settings.worker.device) != "auto" or not is_device_trouble(error):
             raise
-        log.error("scoring_on_cpu", reason="the device takes no model")
+        log.error("scoring_on_cpu", reason=Reason("the device takes no model"))
         wanted, loaded = "cpu", load("cpu")
     spare = None if wanted == "cpu" else partial(load, "cpu")
     return Scorer(loaded, max_batch=settings.worker.max_batch, on_cpu=spare)
