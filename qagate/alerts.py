@@ -19,6 +19,7 @@ import apprise
 
 from qagate.assessment import Assessment, Decision, Verdict
 from qagate.series import Series
+from qagate.wording import one_line
 
 CONSOLE = "console"  #: our own scheme: one plain line on standard error
 WORST_SLICES = 3  #: slices named as the worst
@@ -32,6 +33,7 @@ Why: {reasons}
 Quality: {quality}
 Slices: {slices}
 What to do: {advice}
+Archive: {held}
 """
 FREE_TEXT_BODY = DEFAULT_BODY.replace("Why:", "Protocol: {protocol}\nDescription: {description}\nWhy:")
 
@@ -60,6 +62,8 @@ _TYPES = {
     Verdict.NOT_ASSESSED: apprise.NotifyType.INFO,
     None: apprise.NotifyType.WARNING,
 }
+#: what a service that shows HTML or Markdown would take for markup or for a link
+_TAMED = str.maketrans({"<": "‹", ">": "›", "[": "(", "]": ")", "`": "'"})
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]{0,19})://", re.IGNORECASE)
 _HTTP_STATUS = re.compile(r"error=(\d{3})\b")
 
@@ -95,6 +99,7 @@ def compose(
     include_patient: bool = False,
     title: str | None = None,
     body: str | None = None,
+    held: str = "",
 ) -> AlertMessage:
     """Put one decision into plain words.
 
@@ -105,13 +110,15 @@ def compose(
     title, body
         Templates with the fields of `FIELDS` in braces; None: the default ones. A line of the
         body whose fields are all empty is left out.
+    held
+        Why the archive has not got the images, as one sentence; "" when they are on their way.
 
     Raises
     ------
     AlertError
         A template has an unknown field.
     """
-    fields = _fields(series, assessment, decision)
+    fields = _fields(series, assessment, decision) | {"held": held}
     if not include_patient:
         fields |= {"description": "", "protocol": ""}
     title = DEFAULT_TITLE if title is None else title
@@ -122,10 +129,16 @@ def compose(
 
 
 def _fields(series: Series, assessment: Assessment, decision: Decision) -> dict[str, str]:
+    return {
+        name: value.translate(_TAMED) for name, value in _raw_fields(series, assessment, decision).items()
+    }
+
+
+def _raw_fields(series: Series, assessment: Assessment, decision: Decision) -> dict[str, str]:
     header, verdict = series.header, decision.verdict
     modality = header.modality or "images"
     region = assessment.prompt.region if assessment.prompt.region != "unknown" else ""
-    station = header.station_name or f"calling AE title {series.calling_ae_title}"
+    station = one_line(header.station_name or f"calling AE title {series.calling_ae_title}")
     number = "" if header.series_number is None else str(header.series_number)
     subject = " ".join(part for part in (modality, region, number and f"series {number}") if part)
     return {
@@ -153,7 +166,7 @@ def _fields(series: Series, assessment: Assessment, decision: Decision) -> dict[
 FIELDS = (
     *("headline", "sentence", "advice", "verdict", "subject", "scanner", "series", "station", "modality"),
     *("region", "series_number", "reasons", "quality", "slices", "description", "protocol", "revision"),
-    "series_instance_uid",
+    *("held", "series_instance_uid"),
 )  #: what a template may name
 
 
@@ -164,10 +177,6 @@ def _slices(assessment: Assessment) -> str:
     numbers = ", ".join(map(str, sorted(one.slice_number for one in worst)))
     total = max(assessment.slice_count, len(assessment.slices))
     return f"{total}, {len(assessment.slices)} of them checked; the worst: {numbers}"
-
-
-def one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _named(template: str) -> list[str]:
@@ -234,12 +243,15 @@ class Alerter:
         """Names for logs and states, such as `json-2`: scheme and place in the settings, no secrets."""
         return tuple(self._destinations)
 
-    def compose(self, series: Series, assessment: Assessment, decision: Decision) -> AlertMessage:
+    def compose(
+        self, series: Series, assessment: Assessment, decision: Decision, held: str = ""
+    ) -> AlertMessage:
         """`compose` with this alerter's settings."""
         allowed = self._include_patient
         return compose(
-            series, assessment, decision, include_patient=allowed, title=self._title, body=self._body
-        )
+            series, assessment, decision,
+            include_patient=allowed, title=self._title, body=self._body, held=held,
+        )  # fmt: skip
 
     def send(self, message: AlertMessage, only: Collection[str] | None = None) -> None:
         """Send to every destination, or to those named in `only`; all are tried before it raises.
