@@ -101,7 +101,7 @@ class ClockGuard:
         self._until = self._steady() + self._careful_s
         log.error(
             "clock_doubted",
-            after_s=round(seconds),
+            by_s=round(seconds),
             reason=Reason(
                 "the clock of this machine was set, or is wrong: look at its time service; nothing is "
                 f"deleted for {self._careful_s / 3600:g} h"

@@ -53,14 +53,16 @@ def acceptable_contexts(
     proposed: Iterable[PresentationContext],
     private: frozenset[str],
     further: Iterable[PresentationContext] = (),
+    *,
+    echo: bool = True,
 ) -> tuple[list[PresentationContext], list[tuple[str, list[str]]]]:
     """Return the contexts to support for one association, and what is refused of the proposed ones.
 
-    further: what this peer may have besides C-ECHO and storage.
+    further: what this peer may have besides C-ECHO and storage; echo: whether it may have C-ECHO.
 
     Of several transfer syntaxes in one context the one that the sender names first is taken, so that it
     sends what it has. The second list holds (abstract syntax, its refused transfer syntaxes) of each
-    context that gets no transfer syntax, or whose abstract syntax is no storage class.
+    context that gets no transfer syntax, or whose abstract syntax is neither.
     """
     others = {str(context.abstract_syntax): context for context in further}
     syntaxes: dict[str, dict[str, None]] = {}
@@ -71,7 +73,7 @@ def acceptable_contexts(
         taken = [uid for uid in offered if is_transfer_syntax(uid, private)]
         if abstract in others:
             continue
-        if taken and (abstract == Verification or is_storage_class(abstract)):
+        if taken and ((echo and abstract == Verification) or is_storage_class(abstract)):
             syntaxes.setdefault(abstract, {}).update(dict.fromkeys(taken))
         else:
             refused.append((abstract, offered))
