@@ -48,7 +48,7 @@ def test_a_clock_that_is_set_is_doubted_for_a_day() -> None:
     hands.day += timedelta(hours=2)
     with capture_logs() as logs:
         assert guard.careful()
-    assert [(one["event"], one["after_s"]) for one in logs] == [("clock_doubted", 7200)]
+    assert [(one["event"], one["by_s"]) for one in logs] == [("clock_doubted", 7200)]
     hands.pass_s(86_399)
     assert guard.careful()
     hands.pass_s(1)
