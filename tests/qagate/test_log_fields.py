@@ -29,8 +29,8 @@ ROOT = Path(__file__).parents[2]
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "bind", "bind_contextvars"}
 #: where sentences are made outside of `reason`: of literals, settings, UIDs, transfer syntaxes and statuses
 SENTENCES = {
-    "app", "clocks", "committing", "dicom.scp", "dicom.server", "dicom.storing", "gate.scoring",
-    "parts", "retention", "services", "web.serve", "worker",
+    "app", "clocks", "committing", "dicom.admission", "dicom.incoming", "dicom.server", "dicom.storing",
+    "gate.scoring", "parts", "retention", "services", "web.serve", "worker",
 }  # fmt: skip
 #: what is passed as a name: of an archive or alert channel, a model, an account, a job, a role
 NAMES = {
