@@ -13,7 +13,7 @@ from fuzz_associations import AWAIT, KINDS, Case
 from fuzz_gate import until
 from fuzz_peer import UNANSWERED, healthy, play
 
-from qagate.dicom.scp import StorageSCP
+from qagate.dicom.scp import Refusal, StorageSCP
 from qagate.dicom.spool import Spool
 
 # pynetdicom's own thread may die of what is aborted for it.
@@ -81,6 +81,20 @@ def test_nonsense_is_aborted_before_any_time_limit(scp: StorageSCP, name: str) -
     assert play(Case(name, tuple(NONSENSE[name])), scp.port, LIMIT_S).outcome == "ABORT"
     assert time.monotonic() - began < limit_s
     assert until(lambda: scp.associations == 0, 30)
+
+
+def test_a_request_of_thousands_of_refused_contexts_is_noted_briefly(
+    scp: StorageSCP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[Refusal] = []
+    monkeypatch.setattr(scp, "_on_refused", noted.append)
+    abstracts = [pdu.CT] * 500 + [b"1.3.%d" % number for number in range(500)]
+    contexts = b"".join(pdu.context(5, abstract, [b"1.2.3"]) for abstract in abstracts)
+    play(Case("contexts", (("send", pdu.associate(contexts=contexts)), AWAIT)), scp.port, LIMIT_S)
+    assert until(lambda: scp.associations == 0, 30)
+    assert 0 < len(noted) <= 16
+    for one in noted:
+        assert (one.sop_class_uid + one.reason).isprintable() and len(one.sop_class_uid) <= 64
 
 
 def test_cases_are_the_same_for_the_same_seed() -> None:

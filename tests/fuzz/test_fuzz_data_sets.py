@@ -20,10 +20,15 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit
 
+from qagate import parts
+from qagate.assessment import Verdict
+from qagate.config import Settings
 from qagate.dicom.headers import HeaderError, read_header
 from qagate.dicom.pixels import PixelError, decode, read_series
 from qagate.dicom.source import check_bounds
-from qagate.examine import MOST_PIXELS, prepare
+from qagate.examine import MOST_PIXELS, examine, prepare
+from qagate.gate.policy import Policy
+from qagate.series import SeriesHeader
 
 CASES = 10 * len(KINDS)
 
@@ -158,6 +163,21 @@ def test_empty_slices_are_not_kept(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert prepared.not_assessed == "every slice is empty"
     assert peak < 20 * 4 * 256 * 256  # bytes; sixty slices are three times as much
+
+
+def test_what_the_model_declines_is_not_assessed(tmp_path: Path) -> None:
+    path = tmp_path / "small.dcm"
+    made = seeds.data_set(16)
+    made.PixelData = np.random.default_rng(1).integers(0, 4096, (16, 16)).astype("<u2").tobytes()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    path.write_bytes(seeds.part10(made))
+    prepared = prepare([path])
+    assert prepared.not_assessed is None and len(prepared.slices) == 1  # it is the model that declines
+    scorer = parts.scorer(Settings(data_dir=tmp_path), device="cpu")
+    (found,) = examine([prepared], [SeriesHeader(modality="CT")], scorer, Policy())
+    assert found.decision.verdict is Verdict.NOT_ASSESSED
+    assert found.assessment.not_assessed
 
 
 def test_slices_too_large_to_be_judged_together_are_named(tmp_path: Path) -> None:
