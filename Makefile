@@ -6,7 +6,7 @@ STAMP := $(VENV)/.qagate-setup
 
 TOOLS := .venv-supply
 
-.PHONY: help setup demo run test test-slow test-faults test-privacy lock sbom audit check screenshots bench bench-models bench-web soak texts train-default system-test-deps clean
+.PHONY: help setup demo run test test-slow test-faults test-privacy lock sbom audit check screenshots bench bench-models bench-web fuzz fuzz-coverage soak texts train-default system-test-deps clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -67,6 +67,13 @@ bench: setup ## measure speed; figures in bench/latest.json
 
 bench-models: setup ## speed of the papers' networks; figures in bench/models-latest.json
 	@$(BIN)/python bench/networks.py
+
+fuzz: setup ## bad peers and mutated data sets; CASES=10000 DATA_SETS=100000 SEED=1, or REPLAY=FILE
+	@CASES="$(CASES)" DATA_SETS="$(DATA_SETS)" SEED="$(SEED)" REPLAY="$(REPLAY)" $(BIN)/python tests/fuzz/fuzz_run.py
+
+fuzz-coverage: setup ## coverage-guided fuzzing of the parsers; SECONDS_LONG=300
+	@$(BIN)/pip install -q -e ".[fuzz]"
+	@$(BIN)/python tests/fuzz/fuzz_coverage.py -max_total_time=$(or $(SECONDS_LONG),300) $(VENV)/fuzz-corpus
 
 texts: setup ## gather the pages' texts into the German catalogue, where new ones wait for a translation
 	@cd qagate/web && $(CURDIR)/$(BIN)/pybabel -q extract -F locale/babel.cfg --no-location --sort-output -k _ -k ngettext:1,2 -o $(CURDIR)/$(VENV)/qagate.pot .

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from statistics import median
 
-from qagate.alerts import AlertMessage, one_line
+from qagate.alerts import AlertMessage
 from qagate.baseline import BaselineAlarm, BaselineKey, BaselineState
+from qagate.wording import one_line
 
 _HEADLINES = {BaselineAlarm.DRIFT: "Baseline has drifted", BaselineAlarm.LOW: "Protocol scores low"}
 _ADVICE = {

@@ -19,6 +19,7 @@ import apprise
 
 from qagate.assessment import Assessment, Decision, Verdict
 from qagate.series import Series
+from qagate.wording import one_line
 
 CONSOLE = "console"  #: our own scheme: one plain line on standard error
 WORST_SLICES = 3  #: slices named as the worst
@@ -61,6 +62,8 @@ _TYPES = {
     Verdict.NOT_ASSESSED: apprise.NotifyType.INFO,
     None: apprise.NotifyType.WARNING,
 }
+#: what a service that shows HTML or Markdown would take for markup or for a link
+_TAMED = str.maketrans({"<": "‹", ">": "›", "[": "(", "]": ")", "`": "'"})
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]{0,19})://", re.IGNORECASE)
 _HTTP_STATUS = re.compile(r"error=(\d{3})\b")
 
@@ -126,10 +129,16 @@ def compose(
 
 
 def _fields(series: Series, assessment: Assessment, decision: Decision) -> dict[str, str]:
+    return {
+        name: value.translate(_TAMED) for name, value in _raw_fields(series, assessment, decision).items()
+    }
+
+
+def _raw_fields(series: Series, assessment: Assessment, decision: Decision) -> dict[str, str]:
     header, verdict = series.header, decision.verdict
     modality = header.modality or "images"
     region = assessment.prompt.region if assessment.prompt.region != "unknown" else ""
-    station = header.station_name or f"calling AE title {series.calling_ae_title}"
+    station = one_line(header.station_name or f"calling AE title {series.calling_ae_title}")
     number = "" if header.series_number is None else str(header.series_number)
     subject = " ".join(part for part in (modality, region, number and f"series {number}") if part)
     return {
@@ -168,10 +177,6 @@ def _slices(assessment: Assessment) -> str:
     numbers = ", ".join(map(str, sorted(one.slice_number for one in worst)))
     total = max(assessment.slice_count, len(assessment.slices))
     return f"{total}, {len(assessment.slices)} of them checked; the worst: {numbers}"
-
-
-def one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _named(template: str) -> list[str]:

@@ -22,6 +22,8 @@ from qagate.gate.technique import technique_from
 from qagate.image import SeriesImages, SliceHeader, SliceImage, Stack
 from qagate.series import SeriesHeader
 
+MOST_PIXELS = 4096 * 4096  #: of a slice that is judged; no CT or MR has more than a quarter of it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
@@ -59,7 +61,7 @@ def read(paths: Sequence[Path]) -> Prepared:
     images = read_series(paths)
     prompt = prompt_from(images.attributes)
     stack = scored_stack(images.stacks)
-    reason = images.not_assessed or _why_no_stack(images, stack)
+    reason = images.not_assessed or _why_no_stack(images, stack) or _why_too_large(stack)
     if stack is None or reason is not None:
         return Prepared(images=images, prompt=prompt, not_assessed=reason)
     decoded: dict[SliceHeader, SliceImage] = {}
@@ -67,11 +69,14 @@ def read(paths: Sequence[Path]) -> Prepared:
 
     def is_empty(header: SliceHeader) -> bool:
         try:
-            decoded[header] = decode(header)
+            image = decode(header)
         except PixelError as error:
             broken.append(str(error))
             return True
-        return is_empty_image(decoded[header])
+        if is_empty_image(image):  # not kept: a stack may be nothing else
+            return True
+        decoded[header] = image
+        return False
 
     chosen = salient(stack, is_empty)
     slices = tuple(decoded[header] for header in chosen)
@@ -79,6 +84,13 @@ def read(paths: Sequence[Path]) -> Prepared:
         reason = f"no slice can be read: {broken[0]}" if broken else "every slice is empty"
         return Prepared(images=images, prompt=prompt, stack=stack, not_assessed=reason)
     return Prepared(images=images, prompt=prompt, stack=stack, slices=slices)
+
+
+def _why_too_large(stack: Stack | None) -> str | None:
+    """Why the slices of a stack are not decoded together, seven or more at a time."""
+    if stack is None or (pixels := stack.slices[0].rows * stack.slices[0].columns) <= MOST_PIXELS:
+        return None
+    return f"its slices are too large to be judged: {pixels} pixels each, at most {MOST_PIXELS}"
 
 
 def _why_no_stack(images: SeriesImages, stack: Stack | None) -> str | None:
@@ -127,7 +139,7 @@ def _assessment(
         prompt=series.prompt,
         quality=quality,
         score=score.score if score and assessed else None,
-        slices=_numbered(score.slices, series) if score else (),
+        slices=_numbered(score.slices, series) if score and score.slices else (),
         measures=series.measures,
         technique=technique_from(series.images.attributes),
         findings=series.findings + _recognised(score, series),

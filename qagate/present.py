@@ -17,6 +17,7 @@ from qagate import present_models
 from qagate.assessment import SliceScore, Verdict
 from qagate.dicom.scu import Delivery
 from qagate.refusal import LAST_STATUS
+from qagate.wording import lines, one_line
 
 if TYPE_CHECKING:
     from qagate.app import ScoredSeries, Sending
@@ -98,7 +99,7 @@ def scores(rows: Sequence[ScoredSeries], as_json: bool) -> None:
         click.echo(f"  {prompt.modality} {prompt.region} {prompt.type}, {assessment.slice_count} slices")
         told = [*decision.reasons, *(finding.text for finding in assessment.findings)]
         for reason in dict.fromkeys(told if decision.verdict is not Verdict.PASS else told[1:]):
-            click.echo(f"    {reason}")
+            click.echo(f"    {one_line(reason)}")
 
 
 def status(overview: Overview, service: Service, as_json: bool) -> None:
@@ -119,10 +120,10 @@ def status(overview: Overview, service: Service, as_json: bool) -> None:
     for row in overview.series:
         _series_line(row)
     present_models.service(service)
-    for title, lines in _troubles(overview):
+    for title, found in _troubles(overview):
         click.secho(f"\n{title}", bold=True)
-        for line in lines:
-            click.echo(f"  {line}")
+        for line in found:
+            click.echo(f"  {one_line(line)}")
 
 
 def history(found: SeriesHistory, report: str | None, as_json: bool) -> None:
@@ -132,7 +133,9 @@ def history(found: SeriesHistory, report: str | None, as_json: bool) -> None:
         return
     row = found.row
     click.echo(f"series {row.series_instance_uid}")
-    click.echo(f"{row.modality}, {row.instance_count} images from {row.calling_ae_title}, {row.state}")
+    click.echo(
+        f"{row.modality}, {row.instance_count} images from {one_line(row.calling_ae_title)}, {row.state}"
+    )
     click.echo(
         f"received {row.last_received_at:%Y-%m-%d %H:%M:%S} UTC, complete: {row.closed_because or '-'}"
     )
@@ -143,27 +146,27 @@ def history(found: SeriesHistory, report: str | None, as_json: bool) -> None:
     if row.held_since:
         click.secho(f"held since {row.held_since:%Y-%m-%d %H:%M:%S} UTC, not sent", fg="yellow")
     if row.last_error:
-        click.secho(f"error: {row.last_error}", fg="red")
+        click.secho(f"error: {one_line(row.last_error)}", fg="red")
     for result in found.results:
         decision = result.decision
         click.echo(f"\nrevision {result.revision}, decided {result.decided_at:%H:%M:%S} UTC: ", nl=False)
         click.secho(decision.verdict.value, bold=True)
         for reason in decision.reasons:
-            click.echo(f"  {reason}")
+            click.echo(f"  {one_line(reason)}")
     for delivery in found.deliveries:
-        note = f": {delivery.last_error}" if delivery.last_error else ""
+        note = f": {one_line(delivery.last_error)}" if delivery.last_error else ""
         click.echo(
             f"revision {delivery.revision} {delivery.kind} to {delivery.destination}: {delivery.state}{note}"
         )
     if report:
-        click.echo(f"\n{report}")
+        click.echo(f"\n{lines(report)}")
 
 
 def _series_line(row: SeriesRow) -> None:
     """A line for what and where, a second for why."""
     state = row.state if row.revision == 1 else f"{row.state} r{row.revision}"
-    click.echo(f"{_short(row.series_instance_uid):<10}  {row.modality[:4]:<4}  ", nl=False)
-    click.echo(f"{row.station_name[:12]:<12} {row.instance_count:>5} images  ", nl=False)
+    click.echo(f"{_short(row.series_instance_uid):<10}  {one_line(row.modality, 4):<4}  ", nl=False)
+    click.echo(f"{one_line(row.station_name, 12):<12} {row.instance_count:>5} images  ", nl=False)
     click.echo(click.style(f"{state:<12}", fg=_COLOUR.get(row.state)), nl=False)
     click.echo(f"  {_verdict(row.verdict, row.quality)}  {_ago(row.last_received_at)}")
     if row.held_since:
@@ -172,7 +175,7 @@ def _series_line(row: SeriesRow) -> None:
         click.secho("    rejected", fg="red")
     why = row.last_error or ("; ".join(row.reasons) if row.verdict != "PASS" else "")
     if why:
-        click.echo(f"    {why}")
+        click.echo(f"    {one_line(why)}")
 
 
 def _verdict(verdict: str | None, quality: float | None) -> str:

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, cast
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
+
+from qagate.wording import one_line
 
 if TYPE_CHECKING:
     from qagate.comparison import Comparison
@@ -156,9 +159,9 @@ def baselines(rows: Sequence[BaselineRow], as_json: bool) -> None:
         warm = state.median is not None
         table.add_row(
             str(row.baseline_id),
-            key.station,
-            key.protocol_name[:40],
-            f"{key.modality} {key.region} {key.type}",
+            escape(one_line(key.station)),
+            escape(one_line(key.protocol_name, 40)),
+            escape(one_line(f"{key.modality} {key.region} {key.type}")),
             str(len(state.sample)),
             f"{state.median:.3f}" if warm else "-",
             f"{state.mad:.3f}" if warm else "-",
@@ -210,7 +213,7 @@ def service(of: Service) -> None:
     for title, lines in _troubles(of):
         click.secho(f"\n{title}", bold=True)
         for line in lines:
-            click.echo(f"  {line}")
+            click.echo(f"  {one_line(line)}")
 
 
 def _troubles(of: Service) -> Iterator[tuple[str, list[str]]]:

@@ -22,6 +22,7 @@ from qagate.alerts import Alerter
 from qagate.assessment import BAD, Verdict
 from qagate.delivery import alert_payload
 from qagate.dicom.report import (
+    EVIDENCE_KEYWORDS,
     DocumentReference,
     ReportError,
     ReportIdentity,
@@ -31,6 +32,7 @@ from qagate.dicom.report import (
     reference_to,
     to_bytes,
 )
+from qagate.dicom.source import PixelError, open_source
 from qagate.dicom.spool import Spool
 from qagate.durable import make_folder, sync_folder
 from qagate.reason import why
@@ -185,7 +187,10 @@ class Reporter:
         paths = list(dict.fromkeys(Path(header.path) for header in examination.evidence))
         if not paths:
             paths = [self._spool.absolute(series.instances[0].path)]
-        return [dcmread(path, stop_before_pixels=True, force=True) for path in paths]
+        try:
+            return [open_source(path, EVIDENCE_KEYWORDS).data for path in paths]
+        except PixelError as error:
+            raise ReportError(f"the header of the evidence cannot be read: {error}") from error
 
     def _previous(self, series: Series, sr_class: SRClass) -> DocumentReference | None:
         """The report of the last revision that has one.

@@ -90,6 +90,7 @@ def keep_own_words() -> None:
     """
     logging.captureWarnings(True)  # their logger is below the level that `configure` sets
     logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+    logging.getLogger("pydicom").disabled = True  # its level is set anew when pydicom is imported
 
     def died(error: BaseException) -> None:
         log.error("uncaught", error=why(error), exc_info=error)

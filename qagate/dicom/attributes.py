@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from qagate.dicom.source import first_item, items, text, value
+from qagate.wording import one_line
 
 Value = str | int | float
 Attribute = Value | tuple[Value, ...] | tuple[tuple[str, str, str], ...]
@@ -129,7 +130,7 @@ def plain(found: object) -> Value | tuple[Value, ...] | None:
     if isinstance(found, float):
         return float(found) if math.isfinite(found) else None
     if isinstance(found, str):
-        return str(found).strip().strip("\0") or None
+        return one_line(str(found).strip("\0")) or None
     return None
 
 

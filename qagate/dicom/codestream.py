@@ -14,6 +14,9 @@ from qagate.dicom.source import PixelError
 
 _SOI, _EOI, _SOS, _SOF_LS = 0xD8, 0xD9, 0xDA, 0xF7
 _STANDALONE = frozenset((0x01, _SOI, *range(0xD0, 0xD8)))
+#: segments that may stand before the frame header; libjpeg passes over anything else to the next marker
+_SEGMENTS = frozenset((0xC4, 0xCC, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xF8, 0xFE))
+_SCANS = 32  #: of one frame; a sequential or lossless one has as many as components, at most
 _FRAME_STARTS = frozenset((*range(0xC0, 0xD0), _SOF_LS)) - {0xC4, 0xC8, 0xCC}
 _J2K_START = b"\xff\x4f\xff\x51"
 MAXIMUM_TILES = 65535  #: ISO 15444-1 table A.9
@@ -71,23 +74,33 @@ def _jpeg(frame: bytes, name: str) -> Codestream:
         elif marker in _FRAME_STARTS:
             precision, rows, columns, components = struct.unpack(">BHHB", frame[position + 4 : position + 10])
             _require_end(frame, name)
+            if (scans := frame.count(b"\xff\xda", position)) > _SCANS:
+                raise PixelError(f"the {name} frame has {scans} scans, each of which costs a whole image")
             return Codestream(rows, columns, components, precision)
         elif marker in (_SOS, _EOI):
             break
+        elif marker not in _SEGMENTS:
+            # A decoder would find its next marker inside what is passed over here, and another size there.
+            raise PixelError(f"the {name} frame has a corrupt header")
         else:
             position += 2 + struct.unpack(">H", frame[position + 2 : position + 4])[0]
     raise PixelError(f"the {name} frame names no image size")
 
 
+def bare(frame: bytes) -> bytes:
+    """The codestream of a JP2 file, which PS3.5 A.4.4 forbids; any other frame as it is.
+
+    What is examined must be what is decoded: a decoder that looks for the codestream itself may find another.
+    """
+    return frame[max(frame.find(_J2K_START), 0) :] if frame[4:8] == b"jP  " else frame
+
+
 def _jpeg2000(frame: bytes) -> Codestream:
-    start = 0
-    if frame[4:8] == b"jP  ":  # a JP2 file instead of the bare codestream; PS3.5 A.4.4 forbids it
-        start = max(frame.find(_J2K_START), 0)
-    if frame[start : start + 4] != _J2K_START:
+    if frame[:4] != _J2K_START:
         raise PixelError("the frame is not a JPEG 2000 codestream")
-    sizes = struct.unpack(">8L", frame[start + 8 : start + 40])
+    sizes = struct.unpack(">8L", frame[8:40])
     width, height, left, top, tile_width, tile_height, tile_left, tile_top = sizes
-    components, depth = struct.unpack(">HB", frame[start + 40 : start + 43])
+    components, depth = struct.unpack(">HB", frame[40:43])
     if not tile_width or not tile_height or width <= left or height <= top:
         raise PixelError("the JPEG 2000 frame has an impossible size")
     tiles = -(-(width - tile_left) // tile_width) * -(-(height - tile_top) // tile_height)

@@ -26,7 +26,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from qagate.dicom.codestream import Codestream, examine
+from qagate.dicom.codestream import Codestream, bare, examine
 from qagate.dicom.source import READ_ERRORS, PixelError, Source, integer, is_present, text, value
 
 MAXIMUM_PIXELS = 64 * 1024**2  #: rows x columns of one frame
@@ -215,6 +215,7 @@ def _frame(source: Source, layout: Layout, index: int) -> bytes:
 
 
 def _decompress(frame: bytes, syntax: UID, layout: Layout) -> tuple[npt.NDArray[Any], str]:
+    frame = bare(frame)
     stream = examine(frame, syntax)
     if stream is not None:
         _check_codestream(stream, layout)

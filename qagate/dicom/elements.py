@@ -1,7 +1,8 @@
 """Walks the elements of an encoded data set and returns the raw bytes of a wanted few.
 
 Nothing is converted by value representation, so a wrong VR cannot fail, and no value that is not wanted
-is read into memory. Pixel data is never reached: the walk ends behind the last wanted tag.
+is read into memory. Pixel data is never reached: the walk ends behind the last wanted tag. The same walk
+to the end tells beforehand whether a parser could be made to build too much.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import struct
 import zlib
 from typing import BinaryIO, cast
 
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 _UNDEFINED = 0xFFFFFFFF
@@ -19,7 +21,11 @@ _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _MAX_VALUE = 1 << 16  #: bytes; identifiers and short texts only
 _MAX_DEPTH = 64  #: nested sequences
-_MAX_INFLATED = 1 << 28  #: bytes inflated in search of the header
+MOST_INFLATED = 1 << 29  #: bytes of a deflated data set; a bomb makes a thousand times its size
+MOST_ELEMENTS = (
+    2_000_000  #: an enhanced object of 20,000 frames stays below; each costs some 700 bytes once parsed
+)
+_PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 
 
 class ElementError(ValueError):
@@ -48,8 +54,8 @@ class _Inflated(io.RawIOBase):
             except zlib.error as error:
                 raise ElementError(f"the deflated data set is corrupt ({error})") from error
         self._total += len(data)
-        if self._total > _MAX_INFLATED:
-            raise ElementError(f"no end of the header within {_MAX_INFLATED >> 20} MiB of inflated data")
+        if self._total > MOST_INFLATED:
+            raise ElementError(f"the deflated data set is larger than {MOST_INFLATED >> 20} MiB")
         buffer[: len(data)] = data
         return len(data)
 
@@ -58,6 +64,7 @@ class _Encoding:
     """Byte order and kind of element head."""
 
     def __init__(self, *, explicit: bool, little: bool) -> None:
+        self.heads = 0
         order = "<" if little else ">"
         self.explicit = explicit
         self.tag = struct.Struct(order + "HH")
@@ -65,7 +72,13 @@ class _Encoding:
         self.short = struct.Struct(order + "H")
 
     def head(self, source: io.BufferedReader) -> tuple[int, bytes, int] | None:
-        """Return (tag, VR or b"", length) of the next element or item; None at the end of the data."""
+        """Return (tag, VR or b"", length) of the next element or item; None at the end of the data.
+
+        Raises ElementError when there were too many.
+        """
+        self.heads += 1
+        if self.heads > MOST_ELEMENTS:
+            raise ElementError(f"the data set has more than {MOST_ELEMENTS} elements")
         head = source.read(8)
         if len(head) < 8:
             return None
@@ -79,7 +92,42 @@ class _Encoding:
         return (tag, vr, self.long.unpack(rest)[0]) if len(rest) == 4 else None
 
 
-_IMPLICIT = _Encoding(explicit=False, little=True)
+def _implicit() -> _Encoding:
+    return _Encoding(explicit=False, little=True)
+
+
+def _begin(file: io.BufferedReader, transfer_syntax_uid: str) -> tuple[io.BufferedReader, _Encoding]:
+    """The plain data set at the file's position, and how its first element is encoded."""
+    deflated = transfer_syntax_uid == DeflatedExplicitVRLittleEndian
+    source = cast(io.BufferedReader, io.BufferedReader(_Inflated(file))) if deflated else file
+    vr = source.peek(6)[4:6]
+    explicit = vr in _LONG_VRS or vr in _SHORT_VRS
+    return source, _Encoding(explicit=explicit, little=transfer_syntax_uid != ExplicitVRBigEndian)
+
+
+def check_size(file: io.BufferedReader, transfer_syntax_uid: str) -> None:
+    """Walk the data set at the file's position to its end, sequences too, building nothing.
+
+    Raises ElementError when it inflates to more than `MOST_INFLATED` bytes or has more than `MOST_ELEMENTS`
+    elements and items: parsed, it would cost far more memory than its file has bytes.
+    """
+    source, encoding = _begin(file, transfer_syntax_uid)
+    while (head := encoding.head(source)) is not None:
+        tag, vr, length = head
+        if length == _UNDEFINED and tag in _PIXELS:
+            _skip_fragments(source, encoding)
+        elif tag >> 16 != 0xFFFE and length != _UNDEFINED and not _is_sequence(tag, vr):
+            _skip(source, length)
+
+
+def _is_sequence(tag: int, vr: bytes) -> bool:
+    return vr == b"SQ" or (not vr and dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ")
+
+
+def _skip_fragments(source: io.BufferedReader, encoding: _Encoding) -> None:
+    """Skip encapsulated pixel data (PS3.5 A.4), whose head was just read."""
+    while (head := encoding.head(source)) is not None and head[0] == _ITEM:
+        _skip(source, head[2])
 
 
 def read_elements(
@@ -90,18 +138,13 @@ def read_elements(
     Explicit or implicit VR is seen from the first element, because senders mislabel it. A data set that
     ends early gives what was there. Raises ElementError when the bytes cannot be walked.
     """
-    deflated = transfer_syntax_uid == DeflatedExplicitVRLittleEndian
-    source = cast(io.BufferedReader, io.BufferedReader(_Inflated(file))) if deflated else file
-    vr = source.peek(6)[4:6]
-    encoding = _Encoding(
-        explicit=vr in _LONG_VRS or vr in _SHORT_VRS, little=transfer_syntax_uid != ExplicitVRBigEndian
-    )
+    source, encoding = _begin(file, transfer_syntax_uid)
     last = max(wanted)
     found: dict[int, bytes] = {}
     while (head := encoding.head(source)) is not None and head[0] <= last:
         tag, vr, length = head
         if length == _UNDEFINED:
-            _skip_sequence(source, _IMPLICIT if vr == b"UN" else encoding)
+            _skip_sequence(source, _implicit() if vr == b"UN" else encoding)
         elif tag not in wanted:
             _skip(source, length)
         elif length > _MAX_VALUE:
@@ -135,4 +178,4 @@ def _skip_sequence(source: io.BufferedReader, encoding: _Encoding) -> None:
         elif length != _UNDEFINED:
             _skip(source, length)
         else:
-            stack.append((not in_item, _IMPLICIT if vr == b"UN" else encoding))
+            stack.append((not in_item, _implicit() if vr == b"UN" else encoding))

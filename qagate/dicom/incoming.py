@@ -40,8 +40,8 @@ _log = structlog.get_logger()
 NO_UID = "0.0"  #: stands for a SOP Instance UID that the request lacks; no data set matches it
 _C_STORE_RQ = 0x0001
 _MOST_IN_MEMORY = 8 << 20  #: bytes; a commitment request of 50,000 instances
+_MOST_COMMAND = 1 << 16  #: bytes of a command set; that of a C-STORE has a few hundred
 _CHECK_EVERY = 16 << 20  #: bytes between two looks at the free space
-_MOST_COMMAND = 64 << 10  #: bytes; a command set of the longest UIDs and comments stays below 1 KB
 _MOST_WAITING = 16  #: requests; each holds a file open until it is answered
 _SLOWEST = 1024  #: bytes a second, over the time a message part is waited for
 

@@ -20,6 +20,9 @@ from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import _STORAGE_CLASSES, Verification  # type: ignore[attr-defined]
 
+from qagate.wording import one_line
+
+_MOST_REFUSED = 16
 STORAGE_SERVICE = UID("1.2.840.10008.4.2")
 _DICOM_ROOT = "1.2.840.10008."
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
@@ -62,7 +65,8 @@ def acceptable_contexts(
 
     Of several transfer syntaxes in one context the one that the sender names first is taken, so that it
     sends what it has. The second list holds (abstract syntax, its refused transfer syntaxes) of each
-    context that gets no transfer syntax, or whose abstract syntax is neither.
+    context that gets no transfer syntax, or whose abstract syntax is neither: of 16 at most and as one short
+    line each, because a request may hold thousands of any text, and each is recorded.
     """
     others = {str(context.abstract_syntax): context for context in further}
     syntaxes: dict[str, dict[str, None]] = {}
@@ -76,7 +80,9 @@ def acceptable_contexts(
         if taken and ((echo and abstract == Verification) or is_storage_class(abstract)):
             syntaxes.setdefault(abstract, {}).update(dict.fromkeys(taken))
         else:
-            refused.append((abstract, offered))
+            named = (one_line(abstract, 64), [one_line(uid, 64) for uid in offered[:_MOST_REFUSED]])
+            if len(refused) < _MOST_REFUSED and named not in refused:
+                refused.append(named)
     contexts = [build_context(abstract, list(taken)) for abstract, taken in syntaxes.items()]
     return [*contexts, *others.values()], refused
 

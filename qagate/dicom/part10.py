@@ -16,7 +16,7 @@ IMPLEMENTATION_VERSION_NAME = "QAGATE"
 
 _PREFIX = b"\0" * 128 + b"DICM"
 _MAX_META = 1 << 16  #: bytes
-_LONG_VRS = (b"OB", b"OW", b"SQ", b"UN", b"UT")
+_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _HEAD, _SHORT, _LONG = struct.Struct("<HH2s"), struct.Struct("<H"), struct.Struct("<2xL")
 
 

@@ -22,6 +22,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from qagate.dicom.outgoing import Archive, DeliveryError, associate
 from qagate.dicom.part10 import FileMeta, Part10Error, read_file_meta
+from qagate.dicom.source import READ_ERRORS, check_bounds
 from qagate.reason import why
 
 __all__ = ["Archive", "Delivery", "DeliveryError", "StoreResult", "echo", "store"]
@@ -165,7 +166,7 @@ def _send_one(
         answer = association.send_c_store(source, msg_id=message_id)
     except OSError as error:
         return _result(file, None, Delivery.REJECTED, error.strerror or "the file cannot be read")
-    except (ValueError, AttributeError, RuntimeError) as error:
+    except (*READ_ERRORS, RuntimeError) as error:
         if not association.is_established:
             return _result(file, None, Delivery.RETRY, f"{archive} ended the association")
         return _result(file, None, Delivery.REJECTED, f"it cannot be sent ({type(error).__name__})")
@@ -173,6 +174,7 @@ def _send_one(
 
 
 def _rewritten(path: Path) -> Dataset:
+    check_bounds(path)
     data_set = dcmread(path)
     # pynetdicom encodes it in the accepted context; what it starts from must not be deflated.
     data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -1,9 +1,10 @@
 """The TCP side of the storage SCP: one thread waits for each association until it has truly ended.
 
 Hardens pynetdicom's server: no delayed acknowledgements, a time limit on a peer that stalls or trickles in a
-PDU or a TLS handshake, a size limit on a PDU, a limit on connections, associations or not, and notice of the
-end of an association however it came about. A connection that says nothing, such as a load balancer's probe,
-costs a waiting thread and no more; where places are short the one that was silent longest makes room.
+PDU or a TLS handshake, a size limit on a PDU, a limit on connections, associations or not, an A-ABORT for
+what pynetdicom stumbles over, and notice of the end of an association however it came about. A connection
+that says nothing, such as a load balancer's probe, costs a waiting thread and no more; where places are short
+the one that was silent longest makes room.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from typing import Any, cast
 import structlog
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
+from pynetdicom.fsm import StateMachine
 from pynetdicom.pdu_primitives import A_P_ABORT
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from qagate.dicom.tls import Tls, TlsError, why_refused
-from qagate.reason import Reason
+from qagate.reason import Reason, why
 from qagate.refusal import NO_PLACE, TLS_REFUSED
 
 _log = structlog.get_logger()
@@ -33,6 +35,19 @@ _ABORT = bytes.fromhex("07 00 00000004 00 00 02 01")  #: A-ABORT: provider, unre
 _LAST_S = 1.0  #: a peer that was refused reads the reason within
 _MAKE_ROOM_S = 0.5  #: a silent connection's thread ends within
 _MAX_CONTROL_PDU = 1 << 20  #: bytes; an A-ASSOCIATE-RQ with 128 contexts and all syntaxes stays below
+_GRACE_S = 2.0  #: for the second of an association's two threads to end after the first
+
+
+class _Machine(StateMachine):
+    """Aborts on what cannot be acted upon; pynetdicom's own would end its thread and let the peer wait."""
+
+    def do_action(self, event: str) -> None:
+        """Execute the action of an event (PS3.8 section 9.2.1)."""
+        try:
+            super().do_action(event)
+        except Exception as error:  # a loop edge: whatever a peer sends, the association ends in order
+            _log.warning("abort_nonsense", error=why(error), address=self.dul.assoc.requestor.address)
+            super().do_action("Evt19")  # an invalid PDU
 
 
 class _Socket(AssociationSocket):
@@ -75,6 +90,14 @@ def hang_up(association: Association) -> None:
     association.dul.to_user_queue.put(cast(A_P_ABORT, None))
 
 
+def _abort(connection: socket.socket | None) -> None:
+    """End a connection whose association's thread fell over what the peer sent."""
+    if connection is not None:
+        with suppress(OSError):
+            connection.sendall(_ABORT)
+        _cut(connection)
+
+
 def _cut(connection: socket.socket) -> None:
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
@@ -101,11 +124,17 @@ class _Handler(RequestHandler):
         association = self._create_association()
         # pynetdicom makes the socket inside the call above and offers no other way to choose its class.
         cast(AssociationSocket, association.dul.socket).__class__ = _Socket
+        association.dul.state_machine.__class__ = _Machine
         self.server.on_open(association)
         try:
             association.start()
             association.join()
-            association.dul.join()
+            association.dul.join(_GRACE_S)
+            if association.dul.is_alive():
+                _log.warning("abort_orphan", address=self.client_address[0])
+                association.dul.kill_dul()
+                _abort(cast(AssociationSocket, association.dul.socket).socket)
+                association.dul.join()
         finally:
             self.server.on_close(association)
 

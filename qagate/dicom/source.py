@@ -31,7 +31,10 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-MAXIMUM_INFLATED_BYTES = 2 * 1024**3
+from qagate.dicom.elements import MOST_ELEMENTS, MOST_INFLATED, ElementError, check_size
+from qagate.dicom.part10 import Part10Error, read_file_meta
+from qagate.wording import one_line
+
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
 _PIXEL_KEYWORDS = {
@@ -92,6 +95,27 @@ class Source:
         return BytesIO(self.inflated) if self.inflated is not None else self.path.open("rb")
 
 
+def check_bounds(path: Path) -> None:
+    """Raise PixelError for a file that would cost far more memory than its size once it is parsed.
+
+    To be asked before pydicom reads it, which inflates and builds without a limit.
+    """
+    try:
+        with path.open("rb") as file:
+            try:
+                syntax = read_file_meta(file).transfer_syntax_uid
+            except Part10Error:  # an export without meta information
+                file.seek(0)
+                syntax = ImplicitVRLittleEndian
+            # Smaller files cannot hold so many elements: each has a head of eight bytes.
+            if syntax == DeflatedExplicitVRLittleEndian or path.stat().st_size > 8 * MOST_ELEMENTS:
+                check_size(file, syntax)
+    except ElementError as error:
+        raise PixelError(str(error)) from error
+    except OSError as error:
+        raise PixelError("the file is gone or cannot be read") from error
+
+
 def open_source(path: Path, keywords: Iterable[str]) -> Source:
     """Read the named elements of a file up to its pixel data.
 
@@ -102,6 +126,7 @@ def open_source(path: Path, keywords: Iterable[str]) -> Source:
     try:
         if path.stat().st_size == 0:
             raise PixelError("the file is empty")
+        check_bounds(path)
         with path.open("rb") as stream:
             if _is_deflated(stream):
                 return _open_deflated(stream, read_file_meta_info(path), path, tags)
@@ -142,9 +167,7 @@ def _open_deflated(stream: BinaryIO, meta: Dataset, path: Path, tags: list[BaseT
         raise PixelError("the deflated file has no FileMetaInformationGroupLength")
     stream.seek(132 + 12 + group_length)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = inflater.decompress(stream.read(), MAXIMUM_INFLATED_BYTES)
-    if inflater.unconsumed_tail:
-        raise PixelError(f"the deflated data set is larger than {MAXIMUM_INFLATED_BYTES} bytes")
+    inflated = inflater.decompress(stream.read(), MOST_INFLATED)
     plain = BytesIO(inflated)
     data = read_dataset(plain, False, True, stop_when=_at_pixel_data, specific_tags=tags)
     data.file_meta = meta  # type: ignore[assignment]
@@ -212,12 +235,12 @@ def is_present(data: Dataset, keyword: str) -> bool:
 
 
 def texts(data: Dataset, keyword: str) -> tuple[str, ...]:
-    """Every value of an element as stripped text."""
+    """Every value of an element as stripped text on one line, however long it is."""
     found = value(data, keyword)
     if found is None:
         return ()
     values = found if isinstance(found, MultiValue | list | tuple) else [found]
-    return tuple(str(one).strip().strip("\0") for one in values)
+    return tuple(one_line(str(one).strip("\0")) for one in values)
 
 
 def text(data: Dataset, keyword: str) -> str:

@@ -10,11 +10,11 @@ from functools import cache
 from fastapi.responses import Response
 from PIL import ImageFont
 
+from qagate.web import sheets
 from qagate.web.charts import Chart
 
 MEDIA = {"svg": "image/svg+xml", "png": "image/png", "csv": "text/csv; charset=utf-8"}
 _ZOOM = 2  #: pixels of the PNG a unit of the SVG
-_FORMULA = ("=", "+", "@", "\t", "\r")  #: what a spreadsheet would compute
 
 
 def file_of(chart: Chart, kind: str, name: str) -> Response:
@@ -50,7 +50,11 @@ def table(chart: Chart) -> bytes:
 
 
 def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    try:
+        float(cell)
+    except ValueError:
+        return sheets.cell(cell)
+    return cell  # a number, which may begin with a minus
 
 
 @cache

@@ -15,6 +15,7 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 from qagate.dicom.report import ReportError, sr_text
+from qagate.dicom.source import open_source
 from qagate.label import LabelKind
 from qagate.reporting import report_path
 from qagate.store.labels import Labels
@@ -238,7 +239,7 @@ def _may_see_patients(site: Site, visitor: Visitor) -> None:
 
 def _patient(path: Path) -> Patient:
     try:
-        found = dcmread(path, stop_before_pixels=True, specific_tags=list(_PATIENT_TAGS), force=True)
+        found = open_source(path, _PATIENT_TAGS).data
         told = {tag: str(found.get(tag, "") or "") for tag in _PATIENT_TAGS}
     except (OSError, ValueError, AttributeError, KeyError, LookupError):
         raise Problem(410, _("The file that names the patient cannot be read any more.")) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,8 @@ from qagate.web.site import Site
 from qagate.web.texts import gettext as _
 
 _KEPT = 16  #: series whose slices are remembered
+_LARGE_PIXELS = 4 << 20  #: of a slice; a larger one waits for its turn, as decoding it may take 2 GB
+_TURN = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +126,10 @@ Shelf = Annotated[SliceShelf, Depends(_shelf)]
 
 def drawn(header: SliceHeader) -> SliceImage:
     """Decode a slice. Raises Problem: 410 when its file is gone, 422 when it cannot be drawn."""
+    turn = _TURN if header.rows * header.columns > _LARGE_PIXELS else nullcontext()
     try:
-        return decode(header)
+        with turn:
+            return decode(header)
     except PixelError as error:
         if not Path(header.path).is_file():
             raise gone() from error

@@ -9,11 +9,12 @@ from qagate.dicom.report.document import (
 )
 from qagate.dicom.report.kos import build_kos
 from qagate.dicom.report.rejection import REASONS, Rejection, build_rejection, suggested_reason
-from qagate.dicom.report.source import ReportError
+from qagate.dicom.report.source import EVIDENCE_KEYWORDS, ReportError
 from qagate.dicom.report.sr import SRClass, build_sr
 from qagate.dicom.report.text import sr_text
 
 __all__ = [
+    "EVIDENCE_KEYWORDS",
     "REASONS",
     "DocumentReference",
     "Rejection",

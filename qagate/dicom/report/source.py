@@ -18,6 +18,14 @@ from pydicom.errors import BytesLengthException
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
+#: what a report reads of an instance's header
+EVIDENCE_KEYWORDS = (
+    *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
+    *("StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber", "ReferringPhysicianName"),
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "IssuerOfPatientID"),
+    *("PatientIdentityRemoved", "DeidentificationMethod", "TimezoneOffsetFromUTC", "Modality", "Rows"),
+    *("Columns", "PixelSpacing", "SliceThickness", "ImagePositionPatient", "ImageOrientationPatient"),
+)
 _DELIMITERS = {ord(c) for c in "\r\n\t\f\\^="}
 _DATE = re.compile(r"[12]\d{7}")  # placeholders such as 00010101 are no dates
 _TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
@@ -57,7 +65,10 @@ def _encodings(dataset: Dataset) -> list[str]:
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace").strip("\0 ")
     names = value.split("\\") if isinstance(value, str) else [str(name) for name in value or [""]]
-    return convert_encodings([name.strip() for name in names])
+    try:
+        return convert_encodings([name.strip() for name in names])
+    except (ValueError, LookupError):  # no name of a character set, such as one with a NUL
+        return convert_encodings(None)
 
 
 def first(dataset: Dataset, keyword: str) -> str:
