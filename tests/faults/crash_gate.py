@@ -66,7 +66,7 @@ class Cell:
             "rule": [{"name": "all", "review_below": 1.0, "repeat_below": 0.0}],
         }
         for key, value in settings.items():
-            sections[key] = sections[key] | value if isinstance(value, dict) else value
+            sections[key] = sections.get(key, {}) | value if isinstance(value, dict) else value
         self.settings, self.port = sections, sections["receiver"]["port"]
 
     @property
@@ -173,7 +173,7 @@ class Cell:
         # Asked in the order of the path: what comes in between shows in a later answer.
         known = len(self.rows(sa.select(instance.c.id)))
         states = {row.state for row in self.rows(sa.select(series.c.state))}
-        waits = self.rows(sa.select(outbox.c.id).where(outbox.c.state.in_(("PENDING", "SENDING"))))
+        waits = self.rows(sa.select(outbox.c.id).where(outbox.c.state.in_(("PENDING", "SENDING", "HELD"))))
         return known >= len(self.accepted) > 0 and states <= {"DECIDED", "DELIVERED", "FAILED"} and not waits
 
     def settle(self) -> None:

@@ -22,7 +22,7 @@ import steps
 from qagate import app, services
 from qagate.config import Settings
 
-REAP_S = 0.25  #: between two looks for leases that ran out, which the product takes more slowly
+REAP_S = 0.25  #: between two looks for lost leases and held series, which the product takes more slowly
 
 
 def run(role: str, settings: Mapping[str, Any], log: Path, step: str, number: int) -> None:
@@ -32,7 +32,7 @@ def run(role: str, settings: Mapping[str, Any], log: Path, step: str, number: in
     os.dup2(output, 2)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    services._REAP_S = REAP_S
+    services._REAP_S = services._RELEASE_S = REAP_S
     if step:
         steps.arm(steps.STEPS[step], number)
     app.ROLES[role](Settings(**settings), stop)

@@ -129,6 +129,12 @@ ALERTING = (
     ),
     _step("alert marked sent", "services", "after", f"{_OUTBOX}.mark_sent", _marks(Kind.ALERT)),
 )
+_HOLDS = "qagate.store.holds"
+RELEASING = (
+    _step("before a held series is released", "services", "before", f"{_HOLDS}:Holds.release"),
+    _step("releasing a held series, before COMMIT", "services", "after", f"{_HOLDS}:let_go"),
+    _step("held series released", "services", "after", f"{_HOLDS}:Holds.release", _got_one),
+)
 REAPING = (
     _step("before a worker's lease is taken back", "services", "before", f"{_QUEUE}.reap"),
     _step("a worker's lease taken back", "services", "after", f"{_QUEUE}.reap", _got_one),
@@ -149,7 +155,7 @@ STEPS = {
     step.name: step
     for step in (
         *(*RECEPTION, *CLOSING, *SCORING, *SENDING),
-        *(*ALERTING, *REAPING, *ASKING, *PROMISING),
+        *(*ALERTING, *RELEASING, *REAPING, *ASKING, *PROMISING),
     )
 }
 
