@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.qagate-setup
 
-.PHONY: help setup demo run test test-slow test-faults check screenshots bench bench-models bench-web fuzz fuzz-coverage soak texts train-default system-test-deps clean
+TOOLS := .venv-supply
+
+.PHONY: help setup demo run test test-slow test-faults test-privacy lock sbom audit check screenshots bench bench-models bench-web fuzz fuzz-coverage soak texts train-default system-test-deps clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -38,6 +40,27 @@ check: setup ## ruff, mypy and import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg
+
+test-privacy: setup ## the quick tests, then all that qagate printed searched for the test patients
+	@rm -rf .privacy && mkdir .privacy
+	@QAGATE_TEST_LOGS=$(CURDIR)/.privacy $(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
+	@$(BIN)/python tests/privacy.py .privacy
+
+$(TOOLS)/bin/uv: deploy/supply-tools.txt
+	@"$${PYTHON:-python3}" -m venv $(TOOLS)
+	@$(TOOLS)/bin/pip --disable-pip-version-check -q install -r deploy/supply-tools.txt
+	@touch $@
+
+lock: $(TOOLS)/bin/uv ## the hashes of every pin, in deploy/requirements.lock
+	@grep -vE '^torch(vision)?==' constraints.txt | $(TOOLS)/bin/uv pip compile -q --no-deps --generate-hashes \
+		--no-header --no-annotate --python-version 3.11 --python-platform linux -o deploy/requirements.lock -
+
+sbom: setup $(TOOLS)/bin/uv ## the bill of materials, deploy/sbom.cdx.json
+	@$(TOOLS)/bin/python deploy/supply.py sbom $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
+audit: setup $(TOOLS)/bin/uv ## installed = pinned = hashed, licences, known vulnerabilities
+	@$(BIN)/python deploy/supply.py check
+	@$(TOOLS)/bin/python deploy/supply.py advisories $(TOOLS)/bin/pip-audit
 
 bench: setup ## measure speed; figures in bench/latest.json
 	@$(BIN)/python bench/latency.py
@@ -76,4 +99,4 @@ system-test-deps: ## install what some tests use: dcmtk, orthanc, dicom3tools, P
 		dcmtk orthanc dicom3tools libpixelmed-java default-jre-headless postgresql chromium
 
 clean: ## remove .venv and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(TOOLS) .privacy .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

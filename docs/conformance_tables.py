@@ -28,7 +28,7 @@ _WHEN = {
     Rejection.CALLING_AE_TITLE: "no `[[peer]]` has this calling AE title",
     Rejection.CALLED_AE_TITLE: "another AE title than the gate's was called",
     Rejection.ADDRESS: "the calling AE title may not call from this address",
-    Rejection.LIMIT: "`receiver.max_associations` are open",
+    Rejection.LIMIT: "`receiver.max_associations` are open, or `peer_associations` of this peer",
     Rejection.SPACE: "less than `receiver.min_free_mb` is free on the spool's disk",
 }
 _NOTED = 0x0122  #: what `qagate status` calls a refused presentation context; no C-STORE is answered so

@@ -33,6 +33,7 @@ Why: {reasons}
 Quality: {quality}
 Slices: {slices}
 What to do: {advice}
+Archive: {held}
 """
 FREE_TEXT_BODY = DEFAULT_BODY.replace("Why:", "Protocol: {protocol}\nDescription: {description}\nWhy:")
 
@@ -98,6 +99,7 @@ def compose(
     include_patient: bool = False,
     title: str | None = None,
     body: str | None = None,
+    held: str = "",
 ) -> AlertMessage:
     """Put one decision into plain words.
 
@@ -108,13 +110,15 @@ def compose(
     title, body
         Templates with the fields of `FIELDS` in braces; None: the default ones. A line of the
         body whose fields are all empty is left out.
+    held
+        Why the archive has not got the images, as one sentence; "" when they are on their way.
 
     Raises
     ------
     AlertError
         A template has an unknown field.
     """
-    fields = _fields(series, assessment, decision)
+    fields = _fields(series, assessment, decision) | {"held": held}
     if not include_patient:
         fields |= {"description": "", "protocol": ""}
     title = DEFAULT_TITLE if title is None else title
@@ -162,7 +166,7 @@ def _raw_fields(series: Series, assessment: Assessment, decision: Decision) -> d
 FIELDS = (
     *("headline", "sentence", "advice", "verdict", "subject", "scanner", "series", "station", "modality"),
     *("region", "series_number", "reasons", "quality", "slices", "description", "protocol", "revision"),
-    "series_instance_uid",
+    *("held", "series_instance_uid"),
 )  #: what a template may name
 
 
@@ -239,12 +243,15 @@ class Alerter:
         """Names for logs and states, such as `json-2`: scheme and place in the settings, no secrets."""
         return tuple(self._destinations)
 
-    def compose(self, series: Series, assessment: Assessment, decision: Decision) -> AlertMessage:
+    def compose(
+        self, series: Series, assessment: Assessment, decision: Decision, held: str = ""
+    ) -> AlertMessage:
         """`compose` with this alerter's settings."""
         allowed = self._include_patient
         return compose(
-            series, assessment, decision, include_patient=allowed, title=self._title, body=self._body
-        )
+            series, assessment, decision,
+            include_patient=allowed, title=self._title, body=self._body, held=held,
+        )  # fmt: skip
 
     def send(self, message: AlertMessage, only: Collection[str] | None = None) -> None:
         """Send to every destination, or to those named in `only`; all are tried before it raises.

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 from pydicom import dcmread
 
-from qagate import parts, parts_commitment, pulse, services, supervisor, telemetry
+from qagate import parts, parts_access, parts_commitment, pulse, services, supervisor, telemetry
 from qagate.committing import keeper
 from qagate.config import Settings
 from qagate.dicom import scu
 from qagate.dicom.commitment_scp import CommitmentSCP
 from qagate.dicom.report import sr_text
-from qagate.dicom.scp import Refusal, StorageSCP
+from qagate.dicom.scp import StorageSCP
 from qagate.dicom.spool import Spool
 from qagate.durable import make_folder
 from qagate.files import find, group
@@ -34,6 +34,7 @@ from qagate.store.migrate import check_revision, current_revision
 from qagate.store.migrate import migrate as migrate_store
 from qagate.store.outbox import Outbox
 from qagate.store.queue import Queue
+from qagate.store.refusals import Refusals
 from qagate.store.views import Overview, SeriesHistory, Views
 
 if TYPE_CHECKING:
@@ -89,9 +90,9 @@ def receive(settings: Settings, stop: threading.Event) -> None:
     spool = Spool(settings.spool_dir)
     with spool.reserved(), open_store(settings.store_url) as store:
         spool.recover()
-        queue = Queue(store)
+        queue, refusals = Queue(store), Refusals(store)
         indexer = Indexer(queue)
-        of, access = settings.receiver, parts.access(settings)
+        of, access = settings.receiver, parts_access.access(settings)
         commitment = CommitmentSCP(
             access=access,
             on_request=keeper(Commitments(store), indexer),
@@ -107,7 +108,7 @@ def receive(settings: Settings, stop: threading.Event) -> None:
             on_received=indexer.received,
             on_conflict=indexer.received,
             on_released=indexer.released,
-            on_refused=lambda refusal: indexer.call(lambda: _refused(queue, refusal)),
+            on_refused=lambda refusal: indexer.call(lambda: refusals.record(refusal)),
             max_associations=of.max_associations,
             max_connections=of.max_connections,
             tls=parts.receiver_tls(settings),
@@ -137,10 +138,6 @@ def _recover(spool: Spool, queue: Queue) -> None:
     if found:
         queue.record(found)
         log.info("recovered", instances=len(found))
-
-
-def _refused(queue: Queue, refusal: Refusal) -> None:
-    queue.refused(**asdict(refusal))
 
 
 def work(settings: Settings, stop: threading.Event) -> None:

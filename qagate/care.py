@@ -18,6 +18,7 @@ from qagate.store.audit import Head, Trail
 from qagate.store.baselines import Baselines
 from qagate.store.calibrations import Calibrations
 from qagate.store.engine import Store, open_store
+from qagate.store.holds import Holds
 from qagate.store.ledger import Ledger
 from qagate.store.migrate import check_revision, current_revision, head_revision
 from qagate.store.queue import Queue
@@ -61,6 +62,17 @@ def verify_audit(settings: Settings, known: str | None) -> Head:
     """Read the whole audit trail. Raises BrokenTrail."""
     with _opened(settings) as store:
         return Trail(store).verify(known)
+
+
+def release(
+    settings: Settings, uids: Sequence[str], *, everything: bool, actor: str, reason: str
+) -> tuple[str, ...]:
+    """Release held series, named by their UIDs or ends of them; return those that were held."""
+    with _opened(settings) as store:
+        views, holds = Views(store), Holds(store)
+        named = [views.resolved(uid) for uid in uids]
+        named += [one.series_instance_uid for one in holds.all()] if everything else []
+        return holds.release_each(named, actor=actor, reason=reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from qagate import parts, supervisor
+from qagate.certificates import EXPIRY_DAYS
 from qagate.config import Settings
 from qagate.dicom import scu
 from qagate.dicom.spool import Spool
@@ -22,8 +23,6 @@ from qagate.store.engine import open_store
 from qagate.store.errors import StoreError
 from qagate.store.migrate import check_revision, current_revision, head_revision
 from qagate.store.roles import Roles, Standing
-
-EXPIRY_DAYS = 30  #: a certificate that ends sooner is a failure: renewing one takes a hospital weeks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +54,8 @@ def run(settings: Settings) -> Iterator[CheckResult]:
     if not settings.archive:
         yield CheckResult(name="archives", ok=True, message="none set: results stay on this machine")
     for of in settings.archive:
+        if of.tls and of.tls_certificate:
+            yield _look(f"certificate for {of.name}", partial(lasts, of.tls_certificate))
         archive = parts.archive(settings, of)
         yield _look(f"archive {of.name}", partial(_archive, archive))
 
@@ -153,6 +154,7 @@ def _web(settings: Settings) -> str:
     of = settings.web
     if of.tls_certificate and of.tls_key:
         certificate(of.tls_certificate, of.tls_key)
+        lasts(of.tls_certificate)
     if of.oidc.issuer and not all(find_spec(name) for name in ("authlib", "joserfc", "requests")):
         raise RuntimeError("web.oidc.issuer is set but Authlib is not installed: pip install 'qagate[oidc]'")
     address = f"http{'s' * (of.tls_certificate is not None)}://{of.host}:{of.port}"

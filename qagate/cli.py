@@ -12,6 +12,7 @@ import click
 
 from qagate import __version__, config, config_template, present
 from qagate.cli_care import COMMANDS
+from qagate.cli_hold import release
 from qagate.cli_models import baselines, models
 from qagate.cli_users import users
 from qagate.command import OWN_ERRORS, ExtendedGroup, fail, settings_of, user
@@ -242,6 +243,7 @@ def migrate(ctx: click.Context) -> None:
         fail(error)
 
 
+main.add_command(release)
 main.add_command(models)
 main.add_command(baselines)
 main.add_command(users)

@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from qagate.reason import Reason
+
 log = structlog.get_logger(__name__)
 
 
@@ -100,6 +102,8 @@ class ClockGuard:
         log.error(
             "clock_doubted",
             by_s=round(seconds),
-            reason="the clock of this machine was set, or is wrong: look at its time service; nothing is "
-            f"deleted for {self._careful_s / 3600:g} h",
+            reason=Reason(
+                "the clock of this machine was set, or is wrong: look at its time service; nothing is "
+                f"deleted for {self._careful_s / 3600:g} h"
+            ),
         )

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from qagate.config_care import AuditSettings, ReconcileSettings, RetentionSettings
+from qagate.config_care import AuditSettings, HoldSettings, ReconcileSettings, RetentionSettings
 from qagate.config_gate import (
     AlertSettings,
     AssemblySettings,
@@ -53,9 +53,10 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    mode: Literal["observe", "forward"] = Field(
+    mode: Literal["observe", "forward", "hold"] = Field(
         "observe",
-        description="observe: copies come in, results go out; forward: the images are sent on as well",
+        description="observe: copies come in, results go out; forward: the images are sent on as well; hold: "
+        "likewise, but REVIEW and REPEAT series wait until they are released",
     )
     data_dir: Path = Field(
         Path("var"), description="spool, reports and SQLite database; relative to this file"
@@ -78,6 +79,7 @@ class Settings(BaseSettings):
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     baseline: BaselineSettings = Field(default_factory=BaselineSettings)
     promotion: PromotionSettings = Field(default_factory=PromotionSettings)
+    hold: HoldSettings = Field(default_factory=HoldSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
@@ -111,8 +113,10 @@ class Settings(BaseSettings):
             )
         if (self.retention.keep_days or self.retention.free_mb) and not self.archive:
             raise ValueError("retention is set but no [[archive]] is: nothing here was delivered anywhere")
-        if self.mode == "forward" and not any(archive.images for archive in self.archive):
-            raise ValueError("mode is forward but no [[archive]] takes images; add one or set mode = observe")
+        if self.mode != "observe" and not any(archive.images for archive in self.archive):
+            raise ValueError(
+                f"mode is {self.mode} but no [[archive]] takes images; add one or set mode = observe"
+            )
         for rule in self.rule:
             if rule.repeat_below > rule.review_below:
                 raise ValueError(

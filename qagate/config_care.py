@@ -1,4 +1,4 @@
-"""The settings that look after what the gate has: retention, the daily reconciliation, the audit's export."""
+"""The settings that look after what the gate has: hold, retention, reconciliation, the audit's export."""
 
 from __future__ import annotations
 
@@ -7,6 +7,17 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from qagate.config_section import Section
+
+
+class HoldSettings(Section):
+    """How long REVIEW and REPEAT series wait in `hold` mode."""
+
+    limit_s: float = Field(
+        1800, ge=0, description="a held series is released by itself after this time; 0: by a person only"
+    )
+    on_failure: Literal["forward", "hold"] = Field(
+        "forward", description="a series that could not be scored: forward sends it on, hold holds it"
+    )
 
 
 class RetentionSettings(Section):

@@ -27,10 +27,12 @@ class Peer(Section):
 
     ae_title: str = Field(description="calling AE title; `*` for any")
     addresses: tuple[str, ...] = Field((), description="addresses or networks it may call from; empty: any")
+    store: bool = Field(True, description="it may send images; otherwise a C-STORE is refused (0x0124)")
+    echo: bool = Field(True, description="it may verify; otherwise C-ECHO is not negotiated")
     commitment: Literal["off", "archive", "spool"] = Field(
         "archive",
         description="when the gate tells it that its images are safe: never; when every archive that takes "
-        "images holds them, in `forward` mode only; as soon as the spool does",
+        "images holds them, not in `observe` mode; as soon as the spool does",
     )
     report_host: str | None = Field(
         None, description="where commitment reports go; unset: only on associations that it opens itself"
@@ -38,6 +40,12 @@ class Peer(Section):
     report_port: Port = Field(104, description="its TCP port for them")
     report_tls: bool = Field(False, description="talk TLS there, with the receiver's certificate and issuers")
     report_tls_check_host: bool = Field(True, description="its certificate must name `report_host`")
+    peer_associations: int | None = Field(None, ge=0, description="default: the receiver's")
+    max_dataset_mb: int | None = Field(None, ge=0, description="default: the receiver's")
+    association_instances: int | None = Field(None, ge=0, description="default: the receiver's")
+    association_mb: int | None = Field(None, ge=0, description="default: the receiver's")
+    instances_per_minute: int | None = Field(None, ge=0, description="default: the receiver's")
+    mb_per_minute: int | None = Field(None, ge=0, description="default: the receiver's")
 
     @field_validator("addresses")
     @classmethod
@@ -59,9 +67,29 @@ class ReceiverSettings(Section):
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for every network")
     port: Port = Field(11112, description="TCP port to listen on")
     max_associations: int = Field(32, ge=1, description="associations open at one time")
+    peer_associations: int = Field(
+        24, ge=0, description="of them from one peer (AE title and address); 0: no limit"
+    )
+    max_dataset_mb: int = Field(
+        4096, ge=0, description="a larger data set is refused (0xA701) while it comes; 0: no limit"
+    )
+    association_instances: int = Field(
+        0, ge=0, description="C-STOREs on one association, further ones are refused (0xA702); 0: no limit"
+    )
+    association_mb: int = Field(
+        0, ge=0, description="data on one association, more is refused (0xA702); 0: no limit"
+    )
+    instances_per_minute: int = Field(
+        0, ge=0, description="of one peer, above it answers are held back, nothing is lost; 0: no limit"
+    )
+    mb_per_minute: int = Field(
+        0, ge=0, description="of one peer, above it data are read more slowly, nothing is lost; 0: no limit"
+    )
     max_pdu_bytes: int = Field(131_072, ge=4096, description="largest PDU the gate accepts")
     acse_timeout_s: Seconds = Field(30, description="wait for an association request or release")
-    dimse_timeout_s: Seconds = Field(60, description="wait for the next message part")
+    dimse_timeout_s: Seconds = Field(
+        60, description="an association that stalls, or trickles, in a message is aborted after this time"
+    )
     network_timeout_s: Seconds = Field(120, description="an idle association is aborted after this time")
     max_connections: int = Field(
         256, ge=1, description="connections open at one time, associations or not; further ones are closed"
@@ -92,7 +120,7 @@ class ReceiverSettings(Section):
 
 
 class ArchiveSettings(Section):
-    """An archive (PACS) that gets the results, and in `forward` mode the images."""
+    """An archive (PACS) that gets the results, and in `forward` and `hold` mode the images."""
 
     name: str = Field(min_length=1, max_length=64, description="name used in status and logs")
     ae_title: AETitle = Field(description="the archive's AE title")
@@ -102,7 +130,7 @@ class ArchiveSettings(Section):
         None, description="AE title the gate calls with; default: its own"
     )
     results: bool = Field(True, description="send the SR and the KOS")
-    images: bool = Field(True, description="send the images in `forward` mode")
+    images: bool = Field(True, description="send the images in `forward` and `hold` mode")
     sr: Literal["comprehensive3d", "enhanced"] = Field(
         "comprehensive3d", description="SR storage class; `enhanced` for old archives"
     )

@@ -34,6 +34,8 @@ _EXAMPLES: dict[str, object] = {
     "ae_title": "MYAE", "calling_ae_title": "QAGATE", "name": "my-name", "host": "127.0.0.1",
     "review_below": 0.5, "repeat_below": 0.3, "modality": "MR", "region": "head", "type": "t1",
     "report_host": "ct1.example.org",
+    "peer_associations": 4, "max_dataset_mb": 512, "association_instances": 5000, "association_mb": 10000,
+    "instances_per_minute": 3000, "mb_per_minute": 3000,
     "tls_certificate": "own.crt", "tls_key": "own.key", "tls_issuers": "issuers.crt",
     "title": "{headline}: {subject}", "body": "{sentence} {reasons} {advice}",
     "station": "MR1*", "protocol": "*brain*", "review_below_baseline": 4, "repeat_below_baseline": 8,

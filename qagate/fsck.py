@@ -148,11 +148,13 @@ class Fsck:
         ledger = Ledger(self.store)
         for one in ledger.documents():
             if not Path(one.payload).is_file():
+                mend = f"`qagate requeue {one.series_instance_uid}` makes a new one"
+                if one.kind is Kind.REJECTION:
+                    mend = "bring it back from a backup, or reject the series in the archive"
                 yield Finding(
                     place="database",
                     sentence=f"Series {one.series_instance_uid}: the {one.kind.value} of revision "
-                    f"{one.revision} waits to be sent, and its file is gone: `qagate requeue "
-                    f"{one.series_instance_uid}` makes a new one.",
+                    f"{one.revision} waits to be sent, and its file is gone: {mend}.",
                 )
         for name, number in ledger.waiting().items():
             if name not in self.destinations:

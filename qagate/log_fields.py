@@ -86,7 +86,7 @@ FIELDS: Mapping[str, Kind] = {
     # what was found
     "verdict": _one_of(*(verdict.value for verdict in Verdict)),
     "quality": NUMBER,
-    "kind": _one_of("SR", "KOS", "FORWARD", "ALERT"),
+    "kind": _one_of("SR", "KOS", "FORWARD", "REJECTION", "ALERT"),
     "state": _one_of("PENDING", "SENDING", "SENT", "DEAD", "lost"),
     "alarm": _pattern(r"[a-z_]{1,20}"),
     "weights_sha256": HEX,
@@ -104,12 +104,13 @@ FIELDS: Mapping[str, Kind] = {
     "exit_code": COUNT,
     # how many, how long
     **dict.fromkeys(
-        ("attempts", "committed", "count", "decided", "delivered", "differences", "failed", "files",
+        ("attempts", "committed", "count", "decided", "delivered", "differences", "failed", "files", "held",
          "instances", "received", "rows", "series", "slices"),
         COUNT,
     ),
     **dict.fromkeys(
-        ("after_s", "free_mb", "prepare_s", "restart_in_s", "retry_in_s", "score_s", "took_s", "wanted_mb"),
+        ("after_s", "by_s", "free_mb", "limit_s", "prepare_s", "restart_in_s", "retry_in_s",
+         "score_s", "took_s", "wanted_mb"),
         NUMBER,
     ),
 }  # fmt: skip

@@ -6,32 +6,28 @@ import os
 import socket
 from datetime import timedelta
 from functools import partial
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import structlog
 
-from qagate import __version__
 from qagate.alerts import Alerter
 from qagate.assessment import Verdict
 from qagate.audit_export import Exporter
 from qagate.clocks import ClockGuard
-from qagate.commitment import Basis
 from qagate.config import Settings
-from qagate.config_network import ArchiveSettings, Peer
+from qagate.config_network import ArchiveSettings
 from qagate.config_secrets import revealed
 from qagate.dicom import scu
-from qagate.dicom.access import Access, AccessRule
-from qagate.dicom.report import ReportIdentity, derive_uid
 from qagate.dicom.spool import Spool
 from qagate.dicom.tls import Credentials, Tls
 from qagate.fsck import Fsck
 from qagate.gate.assembly import CompletionRules
 from qagate.gate.policy import Policy, PolicyRule
+from qagate.parts_hold import destinations, hold_rules, identity
+from qagate.reason import Reason
 from qagate.reconcile import Reconciler
-from qagate.reporting import Destination, Reporter
+from qagate.reporting import Reporter
 from qagate.retention import Purger, RetentionRules
-from qagate.series import Series
 from qagate.store.audit import Trail
 from qagate.store.baselines import Baselines
 from qagate.store.calibrations import Calibrations
@@ -54,7 +50,6 @@ if TYPE_CHECKING:  # torch and scipy, which most roles do without
 log = structlog.get_logger(__name__)
 
 _IDLE = timedelta(days=7)  #: a gate that got nothing for longer may have a wrong clock
-_LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
 def policy(settings: Settings) -> Policy:
@@ -83,54 +78,10 @@ def scorer(settings: Settings, *, model: str | None = None, device: str | None =
     except RuntimeError as error:
         if (device or settings.worker.device) != "auto" or not is_device_trouble(error):
             raise
-        log.error("scoring_on_cpu", reason="the device takes no model")
+        log.error("scoring_on_cpu", reason=Reason("the device takes no model"))
         wanted, loaded = "cpu", load("cpu")
     spare = None if wanted == "cpu" else partial(load, "cpu")
     return Scorer(loaded, max_batch=settings.worker.max_batch, on_cpu=spare)
-
-
-def access(settings: Settings) -> Access:
-    """Who may associate: the peers of the settings, or this machine alone; and archives, to report."""
-    rules = [
-        AccessRule(
-            ae_title=peer.ae_title,
-            addresses=peer.addresses,
-            commitment=_basis(settings, peer),
-        )
-        for peer in settings.peer or (Peer(ae_title="*", addresses=_LOOPBACK),)
-    ]
-    called = {settings.receiver.ae_title}
-    for of in settings.archive:
-        if of.delivered == "committed":
-            called.add(of.calling_ae_title or settings.receiver.ae_title)
-            rules.append(
-                AccessRule(ae_title=of.ae_title, addresses=_report_addresses(of), store=False, reports=True)
-            )
-    any_called = settings.receiver.any_called_ae_title
-    return Access(tuple(rules), called_ae_titles=None if any_called else frozenset(called))
-
-
-def _basis(settings: Settings, peer: Peer) -> Basis | None:
-    """What commitment to a peer rests on; none where only an archive could tell and none gets images."""
-    if peer.commitment == "archive":
-        return Basis.ARCHIVE if image_archives(settings) else None
-    return Basis.SPOOL if peer.commitment == "spool" else None
-
-
-def _report_addresses(of: ArchiveSettings) -> tuple[str, ...]:
-    if of.report_addresses:
-        return of.report_addresses
-    try:
-        return (str(ip_address(of.host)),)
-    except ValueError:  # a name: the transaction UID, which nobody can guess, must do
-        return ()
-
-
-def image_archives(settings: Settings) -> frozenset[str]:
-    """The names of the archives that the gate forwards images to."""
-    if settings.mode == "observe":
-        return frozenset()
-    return frozenset(of.name for of in settings.archive if of.images)
 
 
 def archive(settings: Settings, of: ArchiveSettings) -> scu.Archive:
@@ -192,32 +143,14 @@ def promotion_rules(settings: Settings) -> PromotionRules:
 
 def reporter(settings: Settings, spool: Spool, alerts: Alerter) -> Reporter:
     """What a decision sends where."""
-    device_uid = derive_uid("device", settings.receiver.ae_title, str(settings.data_dir))
-
-    def identity(series: Series) -> ReportIdentity:
-        return ReportIdentity(
-            series_instance_uid=series.series_instance_uid,
-            revision=series.revision,
-            device_uid=device_uid,
-            ae_title=settings.receiver.ae_title,
-            software_version=__version__,
-        )
-
     return Reporter(
         spool=spool,
         folder=settings.report_dir,
-        destinations=[
-            Destination(
-                name=of.name,
-                results=of.results,
-                images=of.name in image_archives(settings),
-                sr_class=of.sr,
-            )
-            for of in settings.archive
-        ],
+        destinations=destinations(settings),
         alerter=alerts,
         alert_verdicts=[Verdict(name) for name in settings.alerts.verdicts],
-        identity=identity,
+        identity=identity(settings),
+        hold=hold_rules(settings),
     )
 
 

@@ -14,6 +14,7 @@ from qagate.dicom.commitment_scp import CommitmentSCP
 from qagate.dicom.outgoing import Archive
 from qagate.dicom.spool import Spool
 from qagate.dicom.tls import Credentials, Tls
+from qagate.parts_hold import image_archives
 from qagate.store.asked import Asked
 from qagate.store.commitments import Commitments
 from qagate.store.engine import Store
@@ -45,7 +46,7 @@ def reporter(settings: Settings, store: Store, spool: Spool, scp: CommitmentSCP)
         store=store,
         commitments=commitments,
         spool=spool,
-        archives=parts.image_archives(settings),
+        archives=image_archives(settings),
         wait_s=settings.receiver.commitment_wait_s,
     )
     return CommitmentReporter(

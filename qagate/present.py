@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from qagate import present_models
 from qagate.assessment import SliceScore, Verdict
 from qagate.dicom.scu import Delivery
+from qagate.refusal import LAST_STATUS
 from qagate.wording import lines, one_line
 
 if TYPE_CHECKING:
@@ -110,6 +111,12 @@ def status(overview: Overview, service: Service, as_json: bool) -> None:
     click.echo(
         ", ".join(f"{count} {name}" for name, count in sorted(overview.counts.items())) or "no series yet"
     )
+    if overview.held.count and overview.held.since is not None:
+        click.secho(
+            f"{overview.held.count} held, the first decided {_ago(overview.held.since)}: "
+            "`qagate release UID` sends it",
+            fg="yellow",
+        )
     for row in overview.series:
         _series_line(row)
     present_models.service(service)
@@ -136,6 +143,8 @@ def history(found: SeriesHistory, report: str | None, as_json: bool) -> None:
         click.echo(f"associations in the log: {', '.join(row.associations)}")
     if row.purged_at:
         click.echo(f"images purged {row.purged_at:%Y-%m-%d %H:%M:%S} UTC")
+    if row.held_since:
+        click.secho(f"held since {row.held_since:%Y-%m-%d %H:%M:%S} UTC, not sent", fg="yellow")
     if row.last_error:
         click.secho(f"error: {one_line(row.last_error)}", fg="red")
     for result in found.results:
@@ -160,6 +169,10 @@ def _series_line(row: SeriesRow) -> None:
     click.echo(f"{one_line(row.station_name, 12):<12} {row.instance_count:>5} images  ", nl=False)
     click.echo(click.style(f"{state:<12}", fg=_COLOUR.get(row.state)), nl=False)
     click.echo(f"  {_verdict(row.verdict, row.quality)}  {_ago(row.last_received_at)}")
+    if row.held_since:
+        click.secho(f"    held {_ago(row.held_since)}, not sent", fg="yellow")
+    if row.rejected:
+        click.secho("    rejected", fg="red")
     why = row.last_error or ("; ".join(row.reasons) if row.verdict != "PASS" else "")
     if why:
         click.echo(f"    {one_line(why)}")
@@ -182,10 +195,10 @@ def _troubles(overview: Overview) -> Iterator[tuple[str, list[str]]]:
         )
     if overview.refused:
         yield (
-            "objects refused (never accepted; the sender was told)",
+            "refused (never accepted; the sender was told)",
             [
-                f"0x{r.status:04X} from {r.calling_ae_title} {_ago(r.refused_at)}: {r.reason} "
-                f"[{r.sop_instance_uid or 'no UID'}]"
+                f"0x{r.status:04X} from {r.calling_ae_title or r.address} {_ago(r.refused_at)}: {r.reason}"
+                + (f" [{r.sop_instance_uid or 'no UID'}]" if r.status <= LAST_STATUS else "")
                 for r in overview.refused
             ],
         )

@@ -52,7 +52,7 @@ def days(found: Iterable[Reconciliation], as_json: bool) -> None:
         click.secho(f"{one.day}  ", fg="red" if one.differences else "green", nl=False)
         click.echo(
             f"{one.received} series received ({one.instances} instances), {one.decided} decided, "
-            f"{one.delivered} delivered"
+            f"{one.delivered} delivered" + (f", {one.held} held" if one.held else "")
         )
         for sentence in one.differences:
             click.echo(f"    {sentence}")

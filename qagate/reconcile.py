@@ -35,7 +35,7 @@ class Reconciler:
             log.info(
                 "reconciled", day=day, instances=found.instances, received=found.received,
                 decided=found.decided, delivered=found.delivered, failed=found.failed,
-                differences=len(found.differences),
+                held=found.held, differences=len(found.differences),
             )  # fmt: skip
         for untold in self._kept.untold():
             try:
@@ -66,7 +66,7 @@ def compose(of: Reconciliation) -> AlertMessage:
     """One day's difference in plain words."""
     lines = [
         f"Of {of.received} series ({of.instances} instances) of {of.day} (UTC), {of.decided} are decided and "
-        f"{of.delivered} delivered.",
+        f"{of.delivered} delivered" + (f", {of.held} held." if of.held else "."),
         *of.differences,
         "What to do: `qagate status` and `qagate fsck` say more.",
     ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,21 @@ class Destination:
     sr_class: SRClass = "comprehensive3d"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldRules:
+    """What waits in the gate before it goes to the archives; without arguments nothing does."""
+
+    verdicts: frozenset[Verdict] = frozenset()
+    failures: bool = False  #: a series that could not be scored
+    limit_s: float = 0.0  #: a held series goes by itself after so many seconds; 0: never
+
+    @property
+    def sentence(self) -> str:
+        """What the alert says of a held series."""
+        limit = f" or {_duration(self.limit_s)} are over" if self.limit_s else ""
+        return f"The images are held in the gate, not sent, until somebody releases them{limit}."
+
+
 class Reporter:
     """Writes the documents of a decision and lists what must be delivered."""
 
@@ -67,12 +82,14 @@ class Reporter:
         alerter: Alerter,
         alert_verdicts: Sequence[Verdict],
         identity: Callable[[Series], ReportIdentity],
+        hold: HoldRules | None = None,
     ) -> None:
         self._spool, self._folder = spool, folder
         self._destinations = tuple(destinations)
         self._alerter = alerter
         self._alert_verdicts = tuple(alert_verdicts)
         self._identity = identity
+        self._hold = hold or HoldRules()
         make_folder(folder)
 
     def deliveries(self, series: Series, examination: Examination) -> list[OutboxItem]:
@@ -80,13 +97,19 @@ class Reporter:
 
         The files have the names that the deliveries give after `publish`.
         """
-        items = self._alerts(series, examination)
+        held = examination.decision.verdict in self._hold.verdicts
+        items: list[OutboxItem] = []
         try:
             items += self._documents(series, examination)
         except ReportError as error:
             # Without a usable header there is no study to put a report in; the decision still stands.
             log.error("report_impossible", series_instance_uid=series.series_instance_uid, reason=why(error))
-        return items + self.images(series)
+        items = [replace(item, held=held) for item in items + self._images(series)]
+        return self._alerts(series, examination, held and not series.images_out) + items
+
+    def failed(self, series: Series) -> list[OutboxItem]:
+        """The deliveries of a series that could not be scored: itself alone."""
+        return [replace(item, held=self._hold.failures) for item in self._images(series)]
 
     def publish(self, series: Series) -> None:
         """Give what `deliveries` wrote its names, durably; only while the claim is held for certain."""
@@ -104,8 +127,7 @@ class Reporter:
         for path in (self._folder / series.series_instance_uid).glob(_aside("*", series)):
             path.unlink(missing_ok=True)
 
-    def images(self, series: Series) -> list[OutboxItem]:
-        """The deliveries of the series itself, due whatever became of its assessment."""
+    def _images(self, series: Series) -> list[OutboxItem]:
         paths = json.dumps([instance.path for instance in series.instances])
         return [
             OutboxItem(kind=Kind.FORWARD, destination=to.name, payload=paths)
@@ -113,10 +135,12 @@ class Reporter:
             if to.images
         ]
 
-    def _alerts(self, series: Series, examination: Examination) -> list[OutboxItem]:
+    def _alerts(self, series: Series, examination: Examination, held: bool) -> list[OutboxItem]:
         if examination.decision.verdict not in self._alert_verdicts:
             return []
-        message = self._alerter.compose(series, examination.assessment, examination.decision)
+        message = self._alerter.compose(
+            series, examination.assessment, examination.decision, self._hold.sentence if held else ""
+        )
         return [
             OutboxItem(kind=Kind.ALERT, destination=name, payload=alert_payload(message))
             for name in self._alerter.destinations
@@ -186,16 +210,7 @@ class Reporter:
     def _write(self, series: Series, kind: str, document: Dataset) -> Path:
         """Write a document durably, aside; return the path that `publish` gives it."""
         path = self._path(series, series.revision, kind)
-        make_folder(path.parent)
-        aside = path.with_name(_aside(kind, series))
-        try:
-            with aside.open("wb") as file:
-                file.write(to_bytes(document))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:  # a full disk needs the space
-            aside.unlink(missing_ok=True)
-            raise
+        _write_durably(path.with_name(_aside(kind, series)), document)
         return path
 
 
@@ -206,3 +221,28 @@ def _aside(kind: str, series: Series) -> str:
 def report_path(folder: Path, series_instance_uid: str, revision: int, kind: str = "comprehensive3d") -> Path:
     """Where a document of one revision lies; kind: an SR class or "kos"."""
     return folder / series_instance_uid / f"{revision}-{kind}.dcm"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{seconds:g} seconds" if seconds < 120 else f"{minutes} minutes"
+
+
+def write_document(path: Path, document: Dataset) -> None:
+    """Write a document durably: after a crash it is there as a whole, or not at all."""
+    aside = path.with_suffix(".new")
+    _write_durably(aside, document)
+    aside.replace(path)
+    sync_folder(path.parent)
+
+
+def _write_durably(path: Path, document: Dataset) -> None:
+    make_folder(path.parent)
+    try:
+        with path.open("wb") as file:
+            file.write(to_bytes(document))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:  # a full disk needs the space
+        path.unlink(missing_ok=True)
+        raise

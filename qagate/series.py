@@ -76,6 +76,7 @@ class Series:
     instances: tuple[Instance, ...] = ()
     lease_token: str | None = None  #: proves that the caller holds the claim
     decided_revisions: tuple[int, ...] = ()  #: former revisions that have a result, oldest first
+    images_out: bool = False  #: archives were sent images of it, or are about to be
     purged: bool = False  #: images of earlier revisions were deleted by retention, and are not in `instances`
     modalities: tuple[str, ...] = ()  #: every modality its instances named; more than one: mixed
     associations: tuple[str, ...] = ()  #: the first that fed this revision, by which the log names them

@@ -15,6 +15,7 @@ from qagate.config import Settings
 from qagate.delivery import AlertChannel, ArchiveChannel, Sender
 from qagate.dicom.spool import Spool
 from qagate.gate.assembly import Evidence, completed_because
+from qagate.parts_hold import image_archives, release_due
 from qagate.reason import Reason
 from qagate.reporting import Reporter
 from qagate.scheduler import Scheduler
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 _REAP_S = 5.0
 _EXPORT_S = 5.0
+_RELEASE_S = 5.0
 _RECONCILE_S = 600.0  #: a day is counted once; those of a standstill, and alerts that failed, follow
 
 
@@ -50,6 +52,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
                     lambda: outbox.reap(max_attempts=settings.delivery.max_attempts),
                     _REAP_S,
                 ),
+                "release_held": (lambda: release_due(settings, store), _RELEASE_S),
                 **_care(settings, store, spool),
             }
         )
@@ -79,8 +82,8 @@ def _care(settings: Settings, store: Store, spool: Spool) -> dict[str, tuple[Cal
 def _reap(settings: Settings, queue: Queue, outbox: Outbox, reporter: Reporter) -> None:
     """Take leases back; a series given up that way is still sent on, as its mode asks."""
     queue.reap(settings.worker.max_attempts)
-    for series in queue.failed_unsent() if settings.mode == "forward" else ():
-        outbox.add(series.series_id, series.revision, reporter.images(series))
+    for series in queue.failed_unsent() if image_archives(settings) else ():
+        outbox.add(series.series_id, series.revision, reporter.failed(series))
 
 
 def _senders(settings: Settings, spool: Spool, outbox: Outbox, asked: Asked) -> Iterator[Sender]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
+from qagate.reason import why
+
 log = structlog.get_logger(__name__)
 
 EXIT_CODE = 1
@@ -34,7 +36,7 @@ def within(limit_s: float, on_limit: Callable[[], object]) -> Iterator[None]:
             log.error("time_limit", limit_s=limit_s)
             on_limit()
         except Exception as error:  # loop edge: the process ends whatever the store says
-            log.error("time_limit_unrecorded", error=str(error))
+            log.error("time_limit_unrecorded", error=why(error))
         finally:
             os._exit(EXIT_CODE)
 

@@ -137,7 +137,7 @@ class Worker:
         for series in batch:
             if series in group:
                 log.error("scoring_hangs", series_instance_uid=series.series_instance_uid, reason=reason)
-                self._queue.fail(series, reason, self._max_attempts, self._reporter.images(series))
+                self._queue.fail(series, reason, self._max_attempts, self._reporter.failed(series))
             else:
                 self._returns.put_back(series, reason, 0.0)
 
@@ -163,7 +163,7 @@ class Worker:
             associations=series.associations,
             reason=reason,
         )
-        images = self._reporter.images(series)
+        images = self._reporter.failed(series)
         self._guarded(lambda: self._queue.fail(series, reason, self._max_attempts, images))
 
     def _examine(self, group: Sequence[Series]) -> None:

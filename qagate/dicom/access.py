@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from qagate.commitment import Basis
+from qagate.dicom.limits import NO_LIMITS, Limits
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -17,8 +18,27 @@ class Rejection(Enum):
     CALLING_AE_TITLE = (1, 1, 3)  #: permanent, service user, calling AE title not recognised
     CALLED_AE_TITLE = (1, 1, 7)  #: permanent, service user, called AE title not recognised
     ADDRESS = (1, 1, 1)  #: permanent, service user, no reason given: PS3.8 has none for an address
-    LIMIT = (2, 3, 2)  #: transient, presentation related, local limit exceeded
+    LIMIT = (2, 3, 2)  #: transient, presentation related, local limit exceeded: too many associations
     SPACE = (2, 3, 1)  #: transient, presentation related, temporary congestion: the disk is nearly full
+
+    @property
+    def code(self) -> int:
+        """The three bytes as one number, such as 0x010103."""
+        return int.from_bytes(bytes(self.value))
+
+    @property
+    def words(self) -> str:
+        """For the pages."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    Rejection.CALLING_AE_TITLE: "no [[peer]] has its calling AE title",
+    Rejection.CALLED_AE_TITLE: "it calls another AE title than the gate's",
+    Rejection.ADDRESS: "its address is not among those of its [[peer]]",
+    Rejection.LIMIT: "too many associations are open",
+    Rejection.SPACE: "the disk is nearly full",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +48,10 @@ class AccessRule:
     ae_title: str  #: its calling AE title; `*` for any
     addresses: tuple[str, ...] = ()  #: addresses or networks it may call from; empty for any
     store: bool = True  #: False: a C-STORE is answered 0x0124
+    echo: bool = True  #: False: C-ECHO is not negotiated
     commitment: Basis | None = None  #: what the gate's word on its instances rests on; None: gives none
     reports: bool = False  #: an archive that reports on what the gate asked it to commit to
+    limits: Limits = NO_LIMITS
 
 
 class Access:
@@ -59,6 +81,20 @@ class Access:
     def may_store(self, calling_ae_title: str, address: str) -> bool:
         """Tell whether a sender that may associate may also store."""
         return any(rule.store for rule in self._matching(calling_ae_title, address))
+
+    def may_echo(self, calling_ae_title: str, address: str) -> bool:
+        """Tell whether a sender that may associate may also verify (C-ECHO)."""
+        return any(rule.echo for rule in self._matching(calling_ae_title, address))
+
+    def peer(self, calling_ae_title: str, address: str) -> tuple[tuple[str, str], Limits]:
+        """Return as whom a sender that may associate is counted, and its limits.
+
+        A rule for its AE title goes before one for any; of several the first counts. Who comes under a rule
+        for any AE title is counted by its address alone, as it could take another AE title each time.
+        """
+        rules = self._matching(calling_ae_title, address)
+        rule = min(rules, key=lambda one: one.ae_title == "*")
+        return (rule.ae_title, address), rule.limits
 
     def commitment(self, calling_ae_title: str, address: str) -> Basis | None:
         """What storage commitment to this sender rests on; None when it may not ask.

@@ -18,13 +18,17 @@ from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+import structlog
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
 
 from qagate.dicom.headers import is_uid
+from qagate.dicom.limits import OverLimit, Share
 from qagate.dicom.part10 import FileMeta
 from qagate.dicom.spool import Spool
+from qagate.reason import Reason
+from qagate.refusal import OUT_OF_RESOURCES
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -32,19 +36,24 @@ if TYPE_CHECKING:
     from pynetdicom.dimse_primitives import DimsePrimitiveType, DimseServiceType
     from pynetdicom.pdu_primitives import P_DATA
 
+_log = structlog.get_logger()
 NO_UID = "0.0"  #: stands for a SOP Instance UID that the request lacks; no data set matches it
 _C_STORE_RQ = 0x0001
 _MOST_IN_MEMORY = 8 << 20  #: bytes; a commitment request of 50,000 instances
 _MOST_COMMAND = 1 << 16  #: bytes of a command set; that of a C-STORE has a few hundred
 _CHECK_EVERY = 16 << 20  #: bytes between two looks at the free space
+_MOST_WAITING = 16  #: requests; each holds a file open until it is answered
+_SLOWEST = 1024  #: bytes a second, over the time a message part is waited for
 
 
 class Incoming(BytesIO):
     """The data set of one message on its way to the disk."""
 
-    def __init__(self, spool: Spool, association: Association, message: DIMSEMessage, min_free: int) -> None:
+    def __init__(
+        self, spool: Spool, association: Association, message: DIMSEMessage, min_free: int, share: Share
+    ) -> None:
         super().__init__()
-        self._spool = spool
+        self._spool, self._share = spool, share
         self._association = association
         self._message = message
         self._min_free = min_free
@@ -55,6 +64,7 @@ class Incoming(BytesIO):
         self.meta: FileMeta | None = None
         self.size = 0  #: bytes of the encoded data set
         self.failure = ""  #: why nothing more is written
+        self.status = OUT_OF_RESOURCES  #: what a C-STORE that failed is answered
 
     @property
     def sha256(self) -> str:
@@ -64,14 +74,20 @@ class Incoming(BytesIO):
     def write(self, data: ReadableBuffer, /) -> int:
         """Take one fragment (called by pynetdicom in the association's network thread)."""
         length = memoryview(data).nbytes
+        self._share.pace(length)
         if self.failure:
             return length
         if self._message.command_set.CommandField != _C_STORE_RQ:
             return self._keep(data, length)
         try:
             file = self._file or self._open()
+            self._share.take(length, self.size + length)
             self._check_space(length)
             file.write(data)
+        except OverLimit as error:
+            self.status = error.status
+            self._fail(error)
+            return length
         except (OSError, KeyError) as error:
             self._fail(error)
             return length
@@ -108,6 +124,7 @@ class Incoming(BytesIO):
         if not is_uid(str(command.get("AffectedSOPInstanceUID") or "")):
             # pynetdicom does not answer such a request; with this it reaches the handler.
             command.AffectedSOPInstanceUID = NO_UID
+        self._share.begin()
         context = self._association._accepted_cx[cast(int, self._message.context_id)]
         self.meta = FileMeta(
             sop_class_uid=str(command.get("AffectedSOPClassUID") or ""),
@@ -134,7 +151,12 @@ class Incoming(BytesIO):
 
 
 class StreamingProvider(DIMSEServiceProvider):
-    """pynetdicom's DIMSE provider, with every data set streamed to the spool."""
+    """pynetdicom's DIMSE provider, with every data set streamed to the spool.
+
+    `share` is set when the association is admitted, before anything can be sent on it.
+    """
+
+    share: Share
 
     def __init__(self, association: Association, spool: Spool, min_free: int) -> None:
         super().__init__(association)
@@ -147,21 +169,33 @@ class StreamingProvider(DIMSEServiceProvider):
         self.trace = secrets.token_hex(4)  #: names the association in log and database
         self._owing = False  #: a request was taken and not yet answered
         self._quiet_since = time.monotonic()
+        self._busy = False  #: it is we who keep the peer waiting
+        self._window = (time.monotonic(), 0)  #: since when its speed is measured, and the bytes since then
 
     def receive_primitive(self, primitive: P_DATA) -> None:
-        """Process one P-DATA primitive. Raises ValueError for a command set that goes on and on."""
+        """Process one P-DATA primitive."""
+        self._busy, (since, got), began = True, self._window, time.monotonic()
         if self.message is None:
             self.message = DIMSEMessage()
-            incoming = Incoming(self._spool, self.assoc, self.message, self._min_free)
+            incoming = Incoming(self._spool, self.assoc, self.message, self._min_free, self.share)
             self.message.data_set = incoming
             self._current = incoming
             self._open.add(incoming)
+            since, got = began, 0
         super().receive_primitive(primitive)
         if self.message is not None and self.message.encoded_command_set.tell() > _MOST_COMMAND:
-            raise ValueError("the command set has no end")
-        self._quiet_since = time.monotonic()
+            self._let_go("its command set has no end")
+        self._wait_for_handler()
         if self.message is None and self._current.meta is None:
             self._open.discard(self._current)  # a message without a data set
+        self._quiet_since = now = time.monotonic()
+        got += sum(len(data) for _, data in primitive.presentation_data_value_list)
+        self._window, self._busy = (since + now - began, got), False
+
+    def _wait_for_handler(self) -> None:
+        """Read on only when few requests wait: a peer may not ask on without an answer (PS3.7 D.3.3.3)."""
+        while self.msg_queue.qsize() > _MOST_WAITING and not self.assoc._kill:
+            time.sleep(0.01)
 
     def get_msg(self, block: bool = False) -> tuple[int, DimseServiceType] | tuple[None, None]:
         """Take the next request; an answer to a report of ours goes to `on_response`."""
@@ -171,7 +205,30 @@ class StreamingProvider(DIMSEServiceProvider):
                 self.on_response(message)
             return None, None
         self._owing = self._owing or message is not None
+        if message is None:
+            self._judge()
         return context_id, message  # type: ignore[return-value]
+
+    def _judge(self) -> None:
+        """Let go of a peer that stops, or trickles, in the middle of a message."""
+        since, got = self._window
+        if self.message is None or self._busy:
+            return
+        took_s = time.monotonic() - since
+        if took_s < (self.assoc.dimse_timeout or float("inf")):
+            return
+        if got < _SLOWEST * took_s:
+            self._let_go(f"it sent {got} bytes of a message in {took_s:.0f} s")
+        self._window = (time.monotonic(), 0)
+
+    def _let_go(self, reason: str) -> None:
+        if self.assoc.is_established:
+            requestor = self.assoc.requestor
+            _log.warning(
+                "abort_association",
+                calling_ae_title=requestor.ae_title.strip(), address=requestor.address, reason=Reason(reason),
+            )  # fmt: skip
+            self.assoc.abort(block=False)
 
     def send_msg(self, primitive: DimsePrimitiveType, context_id: int) -> None:
         """Send a message whole: our reports come from other threads than our answers (PS3.8 annex E)."""

@@ -56,15 +56,17 @@ def acceptable_contexts(
     proposed: Iterable[PresentationContext],
     private: frozenset[str],
     further: Iterable[PresentationContext] = (),
+    *,
+    echo: bool = True,
 ) -> tuple[list[PresentationContext], list[tuple[str, list[str]]]]:
     """Return the contexts to support for one association, and what is refused of the proposed ones.
 
-    further: what this peer may have besides C-ECHO and storage.
+    further: what this peer may have besides C-ECHO and storage; echo: whether it may have C-ECHO.
 
     Of several transfer syntaxes in one context the one that the sender names first is taken, so that it
     sends what it has. The second list holds (abstract syntax, its refused transfer syntaxes) of each
-    context that gets no transfer syntax, or whose abstract syntax is no storage class: of 16 at most and as
-    one short line each, because a request may hold thousands of any text, and each is recorded.
+    context that gets no transfer syntax, or whose abstract syntax is neither: of 16 at most and as one short
+    line each, because a request may hold thousands of any text, and each is recorded.
     """
     others = {str(context.abstract_syntax): context for context in further}
     syntaxes: dict[str, dict[str, None]] = {}
@@ -75,7 +77,7 @@ def acceptable_contexts(
         taken = [uid for uid in offered if is_transfer_syntax(uid, private)]
         if abstract in others:
             continue
-        if taken and (abstract == Verification or is_storage_class(abstract)):
+        if taken and ((echo and abstract == Verification) or is_storage_class(abstract)):
             syntaxes.setdefault(abstract, {}).update(dict.fromkeys(taken))
         else:
             named = (one_line(abstract, 64), [one_line(uid, 64) for uid in offered[:_MOST_REFUSED]])

@@ -17,22 +17,23 @@ import structlog
 from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotiation
+from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
 from structlog import contextvars
 
 from qagate.dicom import network
-from qagate.dicom.access import Access, Rejection
+from qagate.dicom.access import Access
+from qagate.dicom.admission import Admission
 from qagate.dicom.commitment_scp import CommitmentSCP
 from qagate.dicom.incoming import StreamingProvider
+from qagate.dicom.limits import LONGEST_PAUSE_S, Accounts, Share
 from qagate.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from qagate.dicom.server import Server, hang_up
 from qagate.dicom.spool import Spool
-from qagate.dicom.storing import SOP_CLASS_NOT_SUPPORTED, Refusal, Storing
+from qagate.dicom.storing import Storing
 from qagate.dicom.tls import Tls
-from qagate.reason import Reason, why
+from qagate.reason import why
+from qagate.refusal import Refusal
 from qagate.series import Received
-
-__all__ = ["Refusal", "StorageSCP"]
 
 _log = structlog.get_logger()
 
@@ -41,7 +42,7 @@ _log = structlog.get_logger()
 class _Link:
     """One open connection."""
 
-    established: bool = False
+    share: Share | None = None  #: set when it was admitted as an association
     series: set[str] = field(default_factory=set)  #: UIDs of the series it fed
 
 
@@ -62,7 +63,7 @@ class StorageSCP:
     - `on_released(series_instance_uids, when)`: the last open association that fed these series has ended,
       by release, abort or loss of the connection. Not called for series that are still fed.
     - `on_refused(refusal)`: a C-STORE was answered with a failure, or none can come because every transfer
-      syntax of its SOP class was refused (status 0x0122).
+      syntax of its SOP class was refused (status 0x0122); or an association or connection was turned away.
     """
 
     def __init__(
@@ -91,8 +92,7 @@ class StorageSCP:
         """Keep the settings; nothing listens before `start`. Port 0 takes a free one. No tls: plain text."""
         network.configure()
         self._host, self._port = host, port
-        self._spool, self._access = spool, access
-        self._on_released, self._on_refused = on_released, on_refused
+        self._spool, self._on_released = spool, on_released
         self._storing = Storing(
             spool=spool,
             access=access,
@@ -101,10 +101,21 @@ class StorageSCP:
             on_conflict=on_conflict,
             on_refused=on_refused,
         )
-        self._max_associations, self._max_connections = max_associations, max_connections
-        self._tls, self._commitment = tls, commitment
+        # A pause longer than half the time limit would look like an idle association.
+        self._accounts = Accounts(
+            most=max_associations, longest_pause_s=min(LONGEST_PAUSE_S, network_timeout_s / 2)
+        )
+        self._admission = Admission(
+            access=access,
+            accounts=self._accounts,
+            spool=spool,
+            min_free_bytes=min_free_bytes,
+            commitment=commitment,
+            private_transfer_syntaxes=private_transfer_syntaxes,
+            on_refused=on_refused,
+        )
+        self._max_connections, self._tls, self._commitment = max_connections, tls, commitment
         self._min_free_bytes = min_free_bytes
-        self._private_transfer_syntaxes = private_transfer_syntaxes
         self._lock = threading.Lock()
         self._links: dict[Association, _Link] = {}
         self._feeding: Counter[str] = Counter()
@@ -133,8 +144,7 @@ class StorageSCP:
     @property
     def associations(self) -> int:
         """How many associations are established."""
-        with self._lock:
-            return self._established()
+        return self._accounts.open
 
     def start(self) -> None:
         """Listen. Raises OSError when the address is taken or not this machine's, TlsError."""
@@ -149,7 +159,7 @@ class StorageSCP:
             self._tls.context()  # a wrong certificate is told now, not to the first scanner
         self._server = Server(
             self._ae, (self._host, self._port), handlers, self._opened, self._closed,
-            tls=self._tls, max_connections=self._max_connections,
+            tls=self._tls, max_connections=self._max_connections, on_refused=self._admission.note,
         )  # fmt: skip
         self._thread = threading.Thread(target=self._server.serve_forever, name="storage-scp", daemon=True)
         self._thread.start()
@@ -159,9 +169,10 @@ class StorageSCP:
         """Accept nothing more, let open associations finish for `drain_s` seconds, then abort them."""
         if self._server is None:
             return
+        self._accounts.stop()
         self._server.shutdown()
         with self._lock:
-            strangers = [association for association, link in self._links.items() if not link.established]
+            strangers = [association for association, link in self._links.items() if link.share is None]
         for association in strangers:
             hang_up(association)
         self._await_end(drain_s)
@@ -180,9 +191,6 @@ class StorageSCP:
         while time.monotonic() < deadline and self._links:
             time.sleep(0.01)
 
-    def _established(self) -> int:
-        return sum(link.established for link in self._links.values())
-
     def _opened(self, association: Association) -> None:
         association.dimse = StreamingProvider(association, self._spool, self._min_free_bytes)
         with self._lock:
@@ -192,7 +200,7 @@ class StorageSCP:
         """Let go of a connection that closed before it requested anything, such as a TCP probe."""
         with self._lock:
             link = self._links.get(event.assoc)
-            stranger = link is not None and not link.established
+            stranger = link is not None and link.share is None
         if stranger:
             hang_up(event.assoc)
 
@@ -226,72 +234,20 @@ class StorageSCP:
             # A loop edge: the quiet time closes these series instead.
             _log.error("fail_to_report_release", error=why(error), exc_info=True)
         finally:
+            if link.share is not None:
+                self._accounts.leave(link.share)
             with self._lock:
                 del self._links[association]
 
     def _requested(self, event: evt.Event) -> None:
-        """Reject the association, or give it the contexts it may have."""
         association = event.assoc
         # Every line of this association's thread names it.
         contextvars.bind_contextvars(association=cast(StreamingProvider, association.dimse).trace)
-        request = cast(A_ASSOCIATE, association.requestor.primitive)
-        calling, called = request.calling_ae_title.strip(), request.called_ae_title.strip()
-        address = association.requestor.address
-        rejection = self._access.check(calling, called, address)
-        if rejection is None and self._spool.free_bytes() < self._min_free_bytes:
-            rejection = Rejection.SPACE  # what is open goes on, and its C-STOREs are answered 0xA700
-        if rejection is None and not self._admit(association):
-            rejection = Rejection.LIMIT
-        if rejection is not None:
-            _log.warning(
-                "reject_association",
-                reason=Reason(rejection.name),
-                calling_ae_title=calling,
-                called_ae_title=called,
-                address=address,
-            )
-            association.acse.send_reject(*rejection.value)
-            association.kill()
-            return
-        contexts, refused = network.acceptable_contexts(
-            request.presentation_context_definition_list,
-            self._private_transfer_syntaxes,
-            self._commitment.contexts(calling, address) if self._commitment else (),
-        )
-        association.acceptor.supported_contexts = contexts
-        taken = {str(context.abstract_syntax) for context in contexts}
-        for abstract_syntax, transfer_syntaxes in refused:
-            _log.warning(
-                "refuse_context",
-                calling_ae_title=calling,
-                abstract_syntax=abstract_syntax,
-                transfer_syntaxes=transfer_syntaxes,
-            )
-            if abstract_syntax not in taken and network.is_storage_class(abstract_syntax):
-                self._report(calling, address, abstract_syntax, transfer_syntaxes)
-
-    def _report(self, calling: str, address: str, abstract_syntax: str, transfer_syntaxes: list[str]) -> None:
-        """Report a SOP class that the sender can send nothing of, as no C-STORE will ever tell."""
-        refusal = Refusal(
-            status=SOP_CLASS_NOT_SUPPORTED,
-            reason=f"transfer syntax {', '.join(transfer_syntaxes)} is not taken",
-            sop_class_uid=abstract_syntax,
-            sop_instance_uid="",
-            calling_ae_title=calling,
-            address=address,
-            refused_at=datetime.now(UTC),
-        )
-        try:
-            self._on_refused(refusal)
-        except Exception as error:  # a loop edge: the association goes on
-            _log.error("fail_to_report_refusal", error=why(error), exc_info=True)
-
-    def _admit(self, association: Association) -> bool:
-        with self._lock:
-            if self._established() >= self._max_associations:
-                return False
-            self._links[association].established = True
-            return True
+        share = self._admission.decide(association)
+        if share is not None:
+            cast(StreamingProvider, association.dimse).share = share
+            with self._lock:
+                self._links[association].share = share
 
     def _services(self, event: evt.Event) -> dict[UID, SOPClassCommonExtendedNegotiation]:
         contexts = event.assoc.acceptor.supported_contexts

@@ -2,14 +2,15 @@
 
 Hardens pynetdicom's server: no delayed acknowledgements, a time limit on a peer that stalls or trickles in a
 PDU or a TLS handshake, a size limit on a PDU, a limit on connections, associations or not, an A-ABORT for
-what pynetdicom stumbles over, and notice of the end of an association however it came about.
+what pynetdicom stumbles over, and notice of the end of an association however it came about. A connection
+that says nothing, such as a load balancer's probe, costs a waiting thread and no more; where places are short
+the one that was silent longest makes room.
 """
 
 from __future__ import annotations
 
 import socket
 import socketserver
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -26,11 +27,15 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 
 from qagate.dicom.tls import Tls, TlsError, why_refused
 from qagate.reason import Reason, why
+from qagate.refusal import NO_PLACE, TLS_REFUSED
 
 _log = structlog.get_logger()
+_TLS_HANDSHAKE = b"\x16"  #: the first byte of TLS; no PDU has this type
+_ABORT = bytes.fromhex("07 00 00000004 00 00 02 01")  #: A-ABORT: provider, unrecognised PDU (PS3.8 9.3.8)
+_LAST_S = 1.0  #: a peer that was refused reads the reason within
+_MAKE_ROOM_S = 0.5  #: a silent connection's thread ends within
 _MAX_CONTROL_PDU = 1 << 20  #: bytes; an A-ASSOCIATE-RQ with 128 contexts and all syntaxes stays below
 _GRACE_S = 2.0  #: for the second of an association's two threads to end after the first
-_ABORT = bytes((7, 0, 0, 0, 0, 4, 0, 0, 2, 0))  #: A-ABORT of the service provider, no reason (PS3.8 9.3.8)
 
 
 class _Machine(StateMachine):
@@ -55,7 +60,9 @@ class _Socket(AssociationSocket):
         data = bytearray(nr_bytes)
         view, count = memoryview(data), 0
         connection = cast(socket.socket, self.socket)
-        allowed_s, began = cast(float, self.assoc.ae.network_timeout), time.monotonic()
+        allowed_s, began = self._allowed_s(), time.monotonic()
+        if connection.gettimeout() != allowed_s:
+            connection.settimeout(allowed_s)
         try:
             while count < nr_bytes and (got := connection.recv_into(view[count:])):
                 count += got
@@ -66,6 +73,12 @@ class _Socket(AssociationSocket):
             view.release()
         del data[count:]
         return data
+
+    def _allowed_s(self) -> float:
+        """Seconds for one PDU; a stranger gets no more than for its association request."""
+        ae = self.assoc.ae
+        network, acse = ae.network_timeout or 120.0, ae.acse_timeout or 30.0
+        return network if self.assoc.is_established else min(network, acse)
 
 
 def hang_up(association: Association) -> None:
@@ -97,7 +110,16 @@ class _Handler(RequestHandler):
 
     def handle(self) -> None:
         """Run the association to its end."""
-        if self.server.tls is not None and not self._encrypted(self.server.tls):
+        first, tls = self.server.first_byte(self.request), self.server.tls
+        if not first:
+            return
+        if (first == _TLS_HANDSHAKE) is not (tls is not None):
+            self._refuse("plain text came to a TLS port" if tls else "TLS came to a plain port")
+            with suppress(OSError):
+                self.request.sendall(_ABORT)
+            _say_last(self.request)
+            return
+        if tls is not None and not self._encrypted(tls):
             return
         association = self._create_association()
         # pynetdicom makes the socket inside the call above and offers no other way to choose its class.
@@ -121,20 +143,34 @@ class _Handler(RequestHandler):
         connection = cast(socket.socket, self.request)
         limit = threading.Timer(self.server.ae.acse_timeout or 30, lambda: _cut(connection))
         try:
-            connection = tls.context().wrap_socket(
+            self.request = connection = tls.context().wrap_socket(
                 connection, server_side=True, do_handshake_on_connect=False
             )
             limit.start()
             connection.do_handshake()
         except (OSError, TlsError) as error:
-            connection.close()
-            if not isinstance(error, ssl.SSLEOFError | ConnectionError):  # a probe, which says nothing
-                _log.warning("refuse_tls", address=self.client_address[0], reason=Reason(why_refused(error)))
+            self._refuse(why_refused(error))
+            _say_last(connection)
             return False
         finally:
             limit.cancel()
-        self.request = connection
         return True
+
+    def _refuse(self, reason: str) -> None:
+        address = self.client_address[0]
+        _log.warning("refuse_tls", address=address, reason=Reason(reason))
+        self.server.on_refused(TLS_REFUSED, f"TLS: {reason}", address)
+
+
+def _say_last(connection: socket.socket) -> None:
+    """Close so that the peer reads why: with bytes of its own unread it would see a reset instead."""
+    with suppress(OSError):
+        connection.settimeout(_LAST_S)
+        connection.shutdown(socket.SHUT_WR)
+        until = time.monotonic() + _LAST_S
+        while connection.recv(1 << 16) and time.monotonic() < until:
+            pass
+    connection.close()
 
 
 class Server(ThreadedAssociationServer):
@@ -153,8 +189,12 @@ class Server(ThreadedAssociationServer):
         *,
         tls: Tls | None = None,
         max_connections: int = 256,
+        on_refused: Callable[[int, str, str], None],
     ) -> None:
-        self.on_open, self.on_close, self.tls = on_open, on_close, tls
+        """Listen. `on_refused(code, reason, address)`: a connection was turned away."""
+        self.on_open, self.on_close, self.on_refused, self.tls = on_open, on_close, on_refused, tls
+        self._lock = threading.Lock()
+        self._silent: dict[socket.socket, None] = {}  #: in the order of their coming
         self._places = threading.BoundedSemaphore(max_connections)
         # The contexts are those of an association whose request was not looked at: none but C-ECHO.
         contexts = [build_context(Verification)]
@@ -167,12 +207,39 @@ class Server(ThreadedAssociationServer):
         connection.settimeout(self.ae.network_timeout)
         return connection, address
 
+    def first_byte(self, connection: socket.socket) -> bytes:
+        """Wait for the first byte, as long as for an association request; empty when none comes."""
+        with self._lock:
+            self._silent[connection] = None
+        connection.settimeout(self.ae.acse_timeout)
+        try:
+            return connection.recv(1, socket.MSG_PEEK)
+        except OSError:  # a probe that resets the connection, or waits
+            return b""
+        finally:
+            with self._lock:
+                self._silent.pop(connection, None)
+            connection.settimeout(self.ae.network_timeout)
+
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Turn away what there is no thread for; a scanner tries again."""
         free = self._places.acquire(blocking=False)
+        if not free and self._cut_silent(1):
+            free = self._places.acquire(timeout=_MAKE_ROOM_S)
         if not free:
-            _log.warning("too_many_connections", address=client_address[0])
+            address = client_address[0]
+            _log.warning("too_many_connections", address=address)
+            self.on_refused(NO_PLACE, "too many connections are open", address)
         return free
+
+    def _cut_silent(self, most: int | None = None) -> int:
+        """End the connections that have been silent longest; how many there were."""
+        with self._lock:
+            oldest = list(self._silent)[:most]
+            for connection in oldest:
+                del self._silent[connection]
+                _cut(connection)
+        return len(oldest)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve one connection in a thread of its own."""
@@ -185,3 +252,4 @@ class Server(ThreadedAssociationServer):
         """Stop accepting and close the listening socket; open associations go on."""
         socketserver.BaseServer.shutdown(self)
         self.server_close()
+        self._cut_silent()

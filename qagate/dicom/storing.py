@@ -6,6 +6,8 @@ Statuses (PS3.4 B.2.3, PS3.7 annex C):
 |---|---|
 | 0x0000 | durable: new, identical to what lies there, or kept beside other bytes of the same UID |
 | 0xA700 | out of resources: free space below the watermark, or the file system refused the bytes |
+| 0xA701 | the same: the data set is larger than this peer's may be |
+| 0xA702 | the same: more instances or bytes than one association may carry |
 | 0xA900 | does not match: SOP Class or Instance UID of data set, request and presentation context differ |
 | 0xC000 | cannot understand: no data set, not walkable, a UID missing or malformed |
 | 0x0124 | not authorised: the sender may associate but not store |
@@ -32,30 +34,19 @@ from qagate.dicom.headers import HeaderError, InstanceHeader, is_uid, read_heade
 from qagate.dicom.incoming import NO_UID, Incoming, StreamingProvider
 from qagate.dicom.spool import Outcome, Spool, received
 from qagate.reason import Reason, why
+from qagate.refusal import (
+    CANNOT_UNDERSTAND,
+    DOES_NOT_MATCH,
+    NOT_AUTHORIZED,
+    OUT_OF_RESOURCES,
+    PROCESSING_FAILURE,
+    Refusal,
+)
 from qagate.series import Received
 
 _log = structlog.get_logger()
 
 SUCCESS = 0x0000
-PROCESSING_FAILURE = 0x0110
-SOP_CLASS_NOT_SUPPORTED = 0x0122  #: reported for a presentation context that was refused
-NOT_AUTHORIZED = 0x0124
-OUT_OF_RESOURCES = 0xA700
-DOES_NOT_MATCH = 0xA900
-CANNOT_UNDERSTAND = 0xC000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """One C-STORE that was not answered with success. Its bytes are deleted; carries no patient data."""
-
-    status: int  #: as answered, see the table above
-    reason: str
-    sop_class_uid: str  #: of the request; "" when it is no UID
-    sop_instance_uid: str  #: of the request; "" when it is no UID
-    calling_ae_title: str
-    address: str
-    refused_at: datetime  #: UTC
 
 
 class _Refused(Exception):
@@ -90,7 +81,9 @@ class Storing:
             _log.error("fail_to_record", error=why(error), exc_info=True)
             status, reason = PROCESSING_FAILURE, f"the instance was not recorded ({type(error).__name__})"
         finally:
-            cast(StreamingProvider, event.assoc.dimse).done(incoming)
+            provider = cast(StreamingProvider, event.assoc.dimse)
+            provider.done(incoming)
+            provider.share.answer()
         try:
             self._refuse(event, status, reason)
         except Exception as error:
@@ -125,7 +118,7 @@ class Storing:
         if not self.access.may_store(requestor.ae_title, requestor.address):
             raise _Refused(NOT_AUTHORIZED, "this AE title may not store")
         if not incoming.complete():
-            raise _Refused(OUT_OF_RESOURCES, incoming.failure)
+            raise _Refused(incoming.status, incoming.failure)
         if not incoming.size:
             raise _Refused(CANNOT_UNDERSTAND, "the data set is empty")
         try:

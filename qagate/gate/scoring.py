@@ -15,6 +15,7 @@ from models.prompt import PARTS
 from qagate.assessment import Prompt, QualityMap, SliceScore
 from qagate.gate.slices import BODY_HU
 from qagate.image import SliceImage
+from qagate.reason import Reason
 
 log = structlog.get_logger(__name__)
 
@@ -124,7 +125,7 @@ class Scorer:
                     continue
                 if self._on_cpu is None or self.device_lost or not is_device_trouble(error):
                     raise
-                log.error("scoring_on_cpu", reason="out of memory" if memory else "device lost")
+                log.error("scoring_on_cpu", reason=Reason("out of memory" if memory else "device lost"))
                 self._spare = self._spare or self._on_cpu()
                 self.device_lost = not memory
                 outputs = self._spare.predict(batch)

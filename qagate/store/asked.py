@@ -11,7 +11,8 @@ from sqlalchemy import Connection, select, update
 
 from qagate.commitment import CommitmentError, Report, Request
 from qagate.store.engine import Store
-from qagate.store.outbox import Delivery, RetryPolicy, deliver_if_done, held
+from qagate.store.outbox import Delivery, RetryPolicy, held
+from qagate.store.posting import deliver_if_done
 from qagate.store.schema import commitment_request, outbox
 from qagate.store.transitions import DeliveryState, move_delivery
 

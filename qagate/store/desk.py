@@ -14,6 +14,7 @@ from qagate.assessment import Verdict
 from qagate.label import LabelKind
 from qagate.series import State
 from qagate.store.codec import load_decision
+from qagate.store.holds import Standing, standings
 from qagate.store.notices import stuck
 from qagate.store.schema import acknowledged, label, outbox, result, series
 
@@ -58,6 +59,8 @@ class DeskSeries:
     decided_at: datetime | None = None
     reasons: tuple[str, ...] = ()  #: the weightiest first
     said: tuple[Said, ...] = ()  #: every click, oldest first
+    held_since: datetime | None = None  #: UTC; the archives have nothing of it; None: it is not held
+    rejected: bool = False  #: a person rejected it, or an earlier revision of it
 
     @property
     def provisional(self) -> bool:
@@ -92,11 +95,15 @@ def desk_series(connection: sa.Connection, ids: Sequence[int], now: datetime) ->
     errors: dict[int, list[str | None]] = defaultdict(list)
     for row in connection.execute(unsent.order_by(outbox.c.id)):
         errors[row.series_id].append(row.last_error)
-    said = _said(connection, ids)
-    return tuple(_series(rows[key], errors[key], said[key]) for key in ids if key in rows)
+    said, stands = _said(connection, ids), standings(connection, ids)
+    return tuple(
+        _series(rows[key], errors[key], said[key], stands.get(key, Standing())) for key in ids if key in rows
+    )
 
 
-def _series(row: sa.Row[Any], errors: Sequence[str | None], said: Sequence[Said]) -> DeskSeries:
+def _series(
+    row: sa.Row[Any], errors: Sequence[str | None], said: Sequence[Said], stands: Standing
+) -> DeskSeries:
     return DeskSeries(
         series_id=row.id,
         state=State(row.state),
@@ -105,6 +112,8 @@ def _series(row: sa.Row[Any], errors: Sequence[str | None], said: Sequence[Said]
         last_error=row.last_error or next(filter(None, errors), None),
         undelivered=len(errors),
         said=tuple(said),
+        held_since=stands.held_since,
+        rejected=stands.rejected,
         **{name: getattr(row, name) for name in _SAME},
     )
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from qagate.series import State
 from qagate.store.engine import Store
+from qagate.store.holds import waiting
 from qagate.store.rows import series_by_state
 from qagate.store.schema import UNSENT, baseline, outbox, result, series
 
@@ -24,6 +25,8 @@ class Figures:
     deliveries: Mapping[tuple[str, str], int]  #: (destination, state) -> how many that are not sent
     verdicts_last_hour: Mapping[str, int]
     oldest_waiting_s: float  #: since the oldest COMPLETE series was closed; 0: none waits
+    held: int  #: series that wait for a release
+    oldest_held_s: float  #: since the first of them was decided; 0: none waits
     alarms: int  #: baselines with an alarm
 
 
@@ -45,10 +48,13 @@ def figures(store: Store) -> Figures:
             sa.select(sa.func.min(series.c.closed_at)).where(series.c.state == State.COMPLETE.value)
         )
         alarms = connection.scalar(sa.select(count).where(baseline.c.alarm.is_not(None)))
+        held = waiting(connection)
         return Figures(
             series={state.value: 0 for state in State} | series_by_state(connection),
             deliveries={(row.destination, row.state): row.number for row in unsent},
             verdicts_last_hour={row.verdict: row.number for row in verdicts},
             oldest_waiting_s=0.0 if oldest is None else max((now - oldest).total_seconds(), 0.0),
+            held=held.count,
+            oldest_held_s=0.0 if held.since is None else max((now - held.since).total_seconds(), 0.0),
             alarms=alarms or 0,
         )

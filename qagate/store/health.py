@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from qagate.series import State
 from qagate.store.engine import Store
+from qagate.store.refusals import OF_INSTANCE
 from qagate.store.rows import series_by_state
 from qagate.store.schema import UNSENT, outbox, refused, result, series
 from qagate.store.transitions import DeliveryState
@@ -23,6 +24,7 @@ class Destination:
     """What goes to one archive or alert channel."""
 
     name: str
+    held: int  #: waiting for a release
     waiting: int  #: not sent yet, without a failed try
     retried: int  #: failed at least once, tried again
     dead: int  #: given up
@@ -68,6 +70,12 @@ class QueueHealth:
     p95_s: float | None
     last_decided: datetime | None
     refused_today: int  #: C-STOREs answered with a failure in the last 24 hours
+    rejected_today: int  #: associations and connections turned away in the last 24 hours
+
+
+def _refused(connection: sa.Connection, since: datetime, kind: sa.ColumnElement[bool]) -> int:
+    query = sa.select(sa.func.count()).where(refused.c.refused_at >= since, kind)
+    return connection.scalar(query) or 0
 
 
 class Health:
@@ -94,10 +102,8 @@ class Health:
                 median_s=median(taken) if taken else None,
                 p95_s=taken[min(int(0.95 * len(taken)), len(taken) - 1)] if taken else None,
                 last_decided=rows[0].decided_at if rows else None,
-                refused_today=connection.scalar(
-                    sa.select(sa.func.count()).where(refused.c.refused_at >= day_ago)
-                )
-                or 0,
+                refused_today=_refused(connection, day_ago, OF_INSTANCE),
+                rejected_today=_refused(connection, day_ago, ~OF_INSTANCE),
             )
 
     def failed(self, limit: int) -> tuple[FailedSeries, ...]:
@@ -147,10 +153,11 @@ class Health:
     def destinations(self, names: tuple[str, ...] = ()) -> tuple[Destination, ...]:
         """Each of `names`, and every other one that something waits for."""
         dead, failed = outbox.c.state == DeliveryState.DEAD.value, outbox.c.last_error.is_not(None)
-        living = outbox.c.state != DeliveryState.DEAD.value
+        living = outbox.c.state.in_((DeliveryState.PENDING.value, DeliveryState.SENDING.value))
         query = (
             sa.select(
                 outbox.c.destination,
+                sa.func.count().filter(outbox.c.state == DeliveryState.HELD.value).label("held"),
                 sa.func.count().filter(living, ~failed).label("waiting"),
                 sa.func.count().filter(living, failed).label("retried"),
                 sa.func.count().filter(dead).label("dead"),
@@ -181,6 +188,7 @@ class Health:
             error = connection.scalar(sa.select(outbox.c.last_error).where(outbox.c.id == row.newest_failed))
         return Destination(
             name=name,
+            held=row.held if row else 0,
             waiting=row.waiting if row else 0,
             retried=row.retried if row else 0,
             dead=row.dead if row else 0,

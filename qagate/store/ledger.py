@@ -142,7 +142,7 @@ class Ledger:
 
     def documents(self) -> list[Posted]:
         """Reports and key objects that are still to be delivered."""
-        kinds = (Kind.SR.value, Kind.KOS.value)
+        kinds = (Kind.SR.value, Kind.KOS.value, Kind.REJECTION.value)
         query = _posted().where(outbox.c.kind.in_(kinds), outbox.c.state != DeliveryState.SENT.value)
         with self._store.read() as connection:
             return [_posting(row) for row in connection.execute(query)]
@@ -158,11 +158,24 @@ class Ledger:
             return {row.destination: row.number for row in connection.execute(query)}
 
     def sent(self, destination: str, since: datetime) -> Iterator[Posted]:
-        """What an archive acknowledged since a time, series by series, page by page."""
-        kinds = [kind.value for kind in Kind if kind is not Kind.ALERT]
+        """What an archive acknowledged since a time and should show, series by series, page by page.
+
+        It hides the images that a person rejected, and may hide the note of rejection itself.
+        """
+        kinds = [Kind.SR.value, Kind.KOS.value, Kind.FORWARD.value]
+        note = outbox.alias("note")
+        hidden = sa.and_(
+            outbox.c.kind == Kind.FORWARD.value,
+            sa.exists().where(
+                note.c.series_id == outbox.c.series_id,
+                note.c.destination == destination,
+                note.c.kind == Kind.REJECTION.value,
+                note.c.revision >= outbox.c.revision,
+            ),
+        )
         query = _posted().where(
             outbox.c.destination == destination, outbox.c.sent_at >= since, outbox.c.kind.in_(kinds),
-            outbox.c.state == DeliveryState.SENT.value,
+            outbox.c.state == DeliveryState.SENT.value, ~hidden,
         )  # fmt: skip
         after = 0
         while True:

@@ -26,10 +26,11 @@ class Attention:
     failed: int  #: given up
     undelivered: int  #: a report, image or alert that failed or waits too long
     waiting: int  #: complete, but no worker took it or finished it in time
+    held: int = 0  #: waiting for a release; no fault
 
     @property
     def total(self) -> int:
-        """All of them; a series may count twice."""
+        """All that is a fault; a series may count twice."""
         return self.failed + self.undelivered + self.waiting
 
 
@@ -53,7 +54,8 @@ class Snapshot:
 
     #: series under way -> (station, state, revision, instances)
     under_way: Mapping[int, tuple[str, str, int, int]] = field(default_factory=dict)
-    counts: Mapping[str, int] = field(default_factory=dict)  #: DECIDED, FAILED, and DEAD deliveries
+    #: DECIDED, FAILED; of deliveries DEAD and HELD
+    counts: Mapping[str, int] = field(default_factory=dict)
     result_id: int = 0
     label_id: int = 0
     acknowledged_id: int = 0
@@ -69,13 +71,13 @@ class Snapshot:
 
 
 def stuck(now: datetime) -> sa.ColumnElement[bool]:
-    """Condition on `outbox`: not sent, and failed at least once or waiting for too long."""
+    """Condition on `outbox`: not sent, and failed at least once or waiting for too long; never held."""
     tried = sa.or_(
         outbox.c.state == DeliveryState.DEAD.value,
         outbox.c.last_error.is_not(None),
-        outbox.c.created_at < now - PATIENCE,
+        sa.func.coalesce(outbox.c.released_at, outbox.c.created_at) < now - PATIENCE,
     )
-    return sa.and_(UNSENT, tried)
+    return sa.and_(UNSENT, outbox.c.state != DeliveryState.HELD.value, tried)
 
 
 def problems(now: datetime) -> tuple[sa.Select[tuple[int]], ...]:
@@ -90,6 +92,10 @@ def problems(now: datetime) -> tuple[sa.Select[tuple[int]], ...]:
     )
 
 
+HELD = sa.select(outbox.c.series_id).where(outbox.c.state == DeliveryState.HELD.value).distinct()
+"""The ids of the series that are held."""
+
+
 class Notices:
     """Questions that are asked all the time."""
 
@@ -100,11 +106,11 @@ class Notices:
         """What needs a person now."""
         counted = (
             sa.select(sa.func.count()).select_from(query.limit(COUNTED).subquery()).scalar_subquery()
-            for query in problems(self._store.now())
+            for query in (*problems(self._store.now()), HELD)
         )
         with self._store.read() as connection:
-            failed, undelivered, late = connection.execute(sa.select(*counted)).one()
-        return Attention(failed=failed, undelivered=undelivered, waiting=late)
+            failed, undelivered, late, held = connection.execute(sa.select(*counted)).one()
+        return Attention(failed=failed, undelivered=undelivered, waiting=late, held=held)
 
     def newest(self) -> int:
         """The number of the last decision; 0 when there is none."""
@@ -136,10 +142,12 @@ class Notices:
         newest = (sa.select(sa.func.max(table.c.id)).scalar_subquery() for table in _GROWING)
         counts = sa.select(series.c.state, sa.func.count().label("number")).group_by(series.c.state)
         decided, failed = State.DECIDED.value, State.FAILED.value
-        dead = sa.select(sa.func.count()).where(outbox.c.state == DeliveryState.DEAD.value)
+        dead, held = (
+            sa.select(sa.func.count()).where(outbox.c.state == name).scalar_subquery() for name in _COUNTED
+        )
         names = ("id", "station_name", "state", "revision", "instance_count")
         with self._store.read() as connection:
-            ids = connection.execute(sa.select(*newest, dead.scalar_subquery())).one()
+            ids = connection.execute(sa.select(*newest, dead, held)).one()
             numbers = connection.execute(counts.where(series.c.state.in_((decided, failed))))
             found = {row.state: row.number for row in numbers}
             rows = connection.execute(
@@ -147,7 +155,7 @@ class Notices:
             )
             return Snapshot(
                 under_way={row[0]: (row[1], row[2], row[3], row[4]) for row in rows},
-                counts=found | {DeliveryState.DEAD.value: ids[-1]},
+                counts=found | dict(zip(_COUNTED, ids[-2:], strict=True)),
                 result_id=ids[0] or 0,
                 label_id=ids[1] or 0,
                 acknowledged_id=ids[2] or 0,
@@ -155,6 +163,7 @@ class Notices:
 
 
 _GROWING = (result, label, acknowledged)
+_COUNTED = (DeliveryState.DEAD.value, DeliveryState.HELD.value)
 
 
 class Decided:

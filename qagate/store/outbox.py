@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, select
+from sqlalchemy import Connection, Row, and_, exists, select
 
 from qagate.series import State
 from qagate.store.engine import Store
 from qagate.store.errors import StoreError
-from qagate.store.rows import associations_of, insert_new, text
+from qagate.store.posting import Kind, OutboxItem, deliver_if_done, insert_items
+from qagate.store.rows import associations_of, text
 from qagate.store.schema import outbox, series
 from qagate.store.transitions import DeliveryState, move, move_delivery
 
 _UNKNOWN_FATE = "the sender died while sending: whether the alert arrived is unknown, so it is not sent again"
 _DUE = outbox.alias("due")  # made once: idle senders ask all the time
+_IMAGES = outbox.alias("images")
+_BEFORE_ITS_IMAGES = and_(
+    _DUE.c.kind == Kind.REJECTION.value,
+    exists().where(
+        _IMAGES.c.series_id == _DUE.c.series_id,
+        _IMAGES.c.destination == _DUE.c.destination,
+        _IMAGES.c.kind == Kind.FORWARD.value,
+        _IMAGES.c.revision <= _DUE.c.revision,
+        _IMAGES.c.state != DeliveryState.SENT.value,
+    ),
+)
 
-
-class Kind(Enum):
-    """What is delivered."""
-
-    SR = "SR"  #: the report
-    KOS = "KOS"  #: the key object of a bad result
-    FORWARD = "FORWARD"  #: received images, unchanged
-    ALERT = "ALERT"  #: a message to people; at most once a revision, destination and topic
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxItem:
-    """One thing to deliver."""
-
-    kind: Kind
-    destination: str  #: name of the archive, or of the alert channel (never its URL: that holds secrets)
-    payload: str  #: path or JSON; together with kind and destination it is delivered once a revision
-    topic: str = ""  #: of an alert: one a revision, destination and topic; "" is the verdict
+__all__ = ["Delivery", "Kind", "Outbox", "OutboxItem", "Retry", "RetryPolicy", "held"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,13 +110,14 @@ class Outbox:
     ) -> Delivery | None:
         """Take the delivery that waited longest and mark it SENDING, durably, before anything is sent.
 
-        kinds, destination: only these (None: all). None when nothing is due. A caller that is silent for
+        kinds, destination: only these (None: all). None when nothing is due. A rejection is not due before
+        the archive has every image it names. A caller that is silent for
         `lease_s` seconds loses the delivery to `reap`.
         """
         now = self._store.now()
         oldest = (
             select(_DUE.c.id)
-            .where(_DUE.c.state == DeliveryState.PENDING.value, _DUE.c.not_before <= now)
+            .where(_DUE.c.state == DeliveryState.PENDING.value, _DUE.c.not_before <= now, ~_BEFORE_ITS_IMAGES)
             .order_by(_DUE.c.not_before, _DUE.c.id)
             .limit(1)
         )
@@ -250,45 +244,6 @@ class Outbox:
             return connection.execute(statement).rowcount
 
 
-def insert_items(
-    connection: Connection, series_id: int, revision: int, items: Iterable[OutboxItem], now: datetime
-) -> int:
-    """Insert rows, passing over those there already; return how many are new."""
-    added = 0
-    for item in items:
-        key = item.topic if item.kind is Kind.ALERT else hashlib.sha256(item.payload.encode()).hexdigest()
-        statement = insert_new(connection, outbox).values(
-            series_id=series_id,
-            revision=revision,
-            kind=item.kind.value,
-            destination=item.destination,
-            payload=item.payload,
-            payload_key=key,
-            state=DeliveryState.PENDING.value,
-            attempts=0,
-            not_before=now,
-            created_at=now,
-        )
-        # The rowcount of an INSERT that may do nothing is unknown on Postgres.
-        added += len(connection.execute(statement.returning(outbox.c.id)).all())
-    return added
-
-
-def deliver_if_done(connection: Connection, series_id: int) -> None:
-    """Move a DECIDED series to DELIVERED when no row of its revision waits."""
-    # Locked before the count: of two senders that end at once, the second then sees the first's row as SENT.
-    row = connection.execute(
-        select(series.c.revision, series.c.state).where(series.c.id == series_id).with_for_update()
-    ).one()
-    waiting = exists().where(
-        outbox.c.series_id == series_id,
-        outbox.c.revision == row.revision,
-        outbox.c.state != DeliveryState.SENT.value,
-    )
-    if State(row.state) is State.DECIDED and not connection.execute(select(waiting)).scalar_one():
-        connection.execute(move(State.DECIDED, State.DELIVERED).where(series.c.id == series_id))
-
-
 def held(connection: Connection, delivery: Delivery) -> DeliveryState | None:
     """Return the row's state, locked; None when another claim replaced this one."""
     state = connection.execute(
@@ -299,7 +254,7 @@ def held(connection: Connection, delivery: Delivery) -> DeliveryState | None:
     return None if state is None else DeliveryState(state)
 
 
-def _delivery(row: Row[tuple[object, ...]], of: Row[Any, Any], token: str) -> Delivery:
+def _delivery(row: Row[tuple[object, ...]], of: Row[*tuple[Any, ...]], token: str) -> Delivery:
     return Delivery(
         delivery_id=row.id,
         series_id=row.series_id,
@@ -311,5 +266,5 @@ def _delivery(row: Row[tuple[object, ...]], of: Row[Any, Any], token: str) -> De
         attempts=row.attempts,
         created_at=row.created_at,
         lease_token=token,
-        associations=associations_of(of),
+        associations=associations_of(of.associations),
     )

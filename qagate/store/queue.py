@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Row, delete, exists, insert, select, true, update
+from sqlalchemy import ColumnElement, CursorResult, Row, exists, insert, select, true, update
 
 from qagate.assessment import Assessment, Decision
 from qagate.series import Received, Series, State
@@ -18,14 +18,13 @@ from qagate.store.codec import dumps
 from qagate.store.engine import Store
 from qagate.store.errors import StoreError
 from qagate.store.observations import observe
-from qagate.store.outbox import OutboxItem, deliver_if_done, insert_items
+from qagate.store.posting import OutboxItem, deliver_if_done, images_out, insert_items
 from qagate.store.rows import associations_of, instances_there, judged, series_of, text
-from qagate.store.schema import conflict, instance, outbox, refused, result, series
+from qagate.store.schema import conflict, instance, outbox, result, series
 from qagate.store.transitions import move
 
 TRY_AGAIN_S = 5.0  #: pause before a failed series is tried again, times its tries
 _DIED = "the worker died or stopped answering while it held this series"
-_REFUSALS_KEPT = 10_000
 _WAITING = series.alias("waiting")  # made once: idle workers ask all the time
 
 
@@ -60,34 +59,6 @@ class Queue:
         with self._store.write() as connection:
             return intake.record(connection, batch, self._store.now())
 
-    def refused(
-        self,
-        *,
-        status: int,
-        reason: str,
-        sop_class_uid: str,
-        sop_instance_uid: str,
-        calling_ae_title: str,
-        address: str,
-        refused_at: datetime,
-    ) -> None:
-        """Record a C-STORE that was answered with a failure; the newest ten thousand are kept."""
-        with self._store.write() as connection:
-            number = connection.scalar(
-                insert(refused)
-                .values(
-                    status=status,
-                    reason=text(reason),
-                    sop_class_uid=text(sop_class_uid),
-                    sop_instance_uid=text(sop_instance_uid),
-                    calling_ae_title=text(calling_ae_title),
-                    address=address,
-                    refused_at=refused_at,
-                )
-                .returning(refused.c.id)
-            )
-            connection.execute(delete(refused).where(refused.c.id <= (number or 0) - _REFUSALS_KEPT))
-
     def known_paths(self) -> set[str]:
         """Return the spool path of everything recorded, conflicts included."""
         with self._store.read() as connection:
@@ -118,7 +89,7 @@ class Queue:
                     revision_started_at=row.revision_started_at,
                     last_received_at=row.last_received_at,
                     released_at=row.released_at,
-                    associations=associations_of(row),
+                    associations=associations_of(row.associations),
                 )
                 for row in rows
             ]
@@ -164,7 +135,8 @@ class Queue:
             claim = series_of(row, instances_there(connection, row))
             decided = select(result.c.revision).where(result.c.series_id == row.id)
             former = connection.scalars(decided.order_by(result.c.revision))
-            return replace(claim, decided_revisions=tuple(former))
+            out = images_out(connection, row.id)
+            return replace(claim, decided_revisions=tuple(former), images_out=out)
 
     def heartbeat(self, claimed: Series, lease_s: float) -> bool:
         """Renew a lease; False when it is no longer held."""

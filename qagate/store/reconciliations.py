@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from qagate.series import State
 from qagate.store.engine import Store
+from qagate.store.notices import HELD
 from qagate.store.rows import insert_new
 from qagate.store.schema import outbox, reconciliation, series
 from qagate.store.transitions import DeliveryState
@@ -29,6 +30,7 @@ class Reconciliation:
     decided: int  #: their present revision has a verdict
     delivered: int  #: nothing of it waits
     failed: int  #: given up
+    held: int  #: waiting for a release
     differences: tuple[str, ...]  #: a sentence each; empty when received = decided = delivered
 
 
@@ -47,13 +49,15 @@ class Reconciliations:
         )
         waits = sa.select(outbox.c.destination, sa.func.count().label("number"))
         waits = waits.join(series, series.c.id == outbox.c.series_id).where(
-            *came, outbox.c.state != DeliveryState.SENT.value
+            *came, outbox.c.state.not_in((DeliveryState.SENT.value, DeliveryState.HELD.value))
         )
+        held = sa.select(sa.func.count()).where(*came, series.c.id.in_(HELD))
         with self._store.read() as connection:
             rows = connection.execute(query.where(*came).group_by(series.c.state)).all()
             waiting = connection.execute(
                 waits.group_by(outbox.c.destination).order_by(outbox.c.destination)
             ).all()
+            held_count = connection.scalar(held) or 0
         states = {row.state: int(row.number) for row in rows}
         received = sum(states.values())
         failed = states.pop(State.FAILED.value, 0)
@@ -78,13 +82,15 @@ class Reconciliations:
             decided=decided,
             delivered=sum(int(row.number) for row in rows if row.state == State.DELIVERED.value),
             failed=failed,
+            held=held_count,
             differences=tuple(sentences),
         )
 
     def keep(self, of: Reconciliation) -> None:
         """Keep a day's count; the first that is kept stays."""
         values = {
-            name: getattr(of, name) for name in ("instances", "received", "decided", "delivered", "failed")
+            name: getattr(of, name)
+            for name in ("instances", "received", "decided", "delivered", "failed", "held")
         }
         values |= {"day": of.day.isoformat(), "differences": json.dumps(of.differences)}
         with self._store.write() as connection:
@@ -139,6 +145,7 @@ def _of(row: sa.Row[Any]) -> Reconciliation:
         decided=row.decided,
         delivered=row.delivered,
         failed=row.failed,
+        held=row.held,
         differences=tuple(json.loads(row.differences)),
     )
 

@@ -41,9 +41,9 @@ def judged(revision: int, assessment: Assessment, decision: Decision) -> dict[st
     }
 
 
-def associations_of(row: Row[Any]) -> tuple[str, ...]:
-    """Return the associations of a row of table `series`."""
-    return tuple(filter(None, row.associations.split(",")))
+def associations_of(joined: str) -> tuple[str, ...]:
+    """Return what a column `associations` holds."""
+    return tuple(filter(None, joined.split(",")))
 
 
 def series_of(row: Row[Any], instances: tuple[Instance, ...] = ()) -> Series:
@@ -71,7 +71,7 @@ def series_of(row: Row[Any], instances: tuple[Instance, ...] = ()) -> Series:
         instances=instances,
         lease_token=row.lease_token,
         modalities=tuple(filter(None, row.modalities.split(","))),
-        associations=associations_of(row),
+        associations=associations_of(row.associations),
         purged=row.purged_revision is not None,
     )
 

@@ -75,8 +75,8 @@ __all__ = [
     "shadow_result",
 ]
 
-DELIVERY_STATES = ("PENDING", "SENDING", "SENT", "DEAD")
-KINDS = ("SR", "KOS", "FORWARD", "ALERT")
+DELIVERY_STATES = ("HELD", "PENDING", "SENDING", "SENT", "DEAD")
+KINDS = ("SR", "KOS", "FORWARD", "REJECTION", "ALERT")
 UNFINISHED = text("state NOT IN ('DECIDED', 'DELIVERED')")  # word for word in index and query, for SQLite
 UNSENT = text("state <> 'SENT'")
 UNPURGED = text("(purged_revision IS NULL OR purged_revision < revision)")
@@ -211,6 +211,7 @@ outbox = Table(
     Column("last_error", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("sent_at", UtcDateTime),
+    Column("released_at", UtcDateTime),  # of one that was held
     CheckConstraint(one_of("state", DELIVERY_STATES), name="state"),
     CheckConstraint(one_of("kind", KINDS), name="kind"),
     UniqueConstraint("series_id", "revision", "kind", "destination", "payload_key", name="uq_outbox_item"),
@@ -242,6 +243,7 @@ reconciliation = Table(
     Column("decided", Integer, nullable=False),
     Column("delivered", Integer, nullable=False),
     Column("failed", Integer, nullable=False),  # given up, visible as FAILED
+    Column("held", Integer, nullable=False, server_default="0"),  # waiting for a release
     Column("differences", Text, nullable=False),  # JSON list of sentences
     Column("reconciled_at", UtcDateTime, nullable=False),
     Column("alerted_at", UtcDateTime),  # NULL: nobody was told, or nothing is to be told

@@ -108,7 +108,7 @@ class SeriesDetails:
                 closed_because=row.closed_because,
                 attempts=row.attempts,
                 purged_at=row.purged_at,
-                associations=associations_of(row),
+                associations=associations_of(row.associations),
                 results=_results(connection, row.id),
                 sendings=_sendings(connection, row.id),
                 repeats=tuple(others.values()),

@@ -17,6 +17,7 @@ from qagate.store.schema import outbox, series
 class DeliveryState(Enum):
     """Where one outbox row stands."""
 
+    HELD = "HELD"  #: waits in the gate until it is released
     PENDING = "PENDING"  #: waits for its turn
     SENDING = "SENDING"  #: a sender holds the lease
     SENT = "SENT"  #: acknowledged
@@ -38,6 +39,8 @@ SERIES: Mapping[State, frozenset[State]] = MappingProxyType(
 
 DELIVERY: Mapping[DeliveryState, frozenset[DeliveryState]] = MappingProxyType(
     {
+        # Nothing but a release leads out, and nothing leads in: only a new row is held.
+        DeliveryState.HELD: frozenset({DeliveryState.PENDING}),
         # To SENT from PENDING and DEAD: the acknowledgement came after the lease had run out.
         DeliveryState.PENDING: frozenset({DeliveryState.SENDING, DeliveryState.SENT}),
         DeliveryState.SENDING: frozenset({DeliveryState.PENDING, DeliveryState.SENT, DeliveryState.DEAD}),

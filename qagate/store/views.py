@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from qagate.assessment import Assessment, Decision
 from qagate.store.codec import load_assessment, load_decision
 from qagate.store.engine import Store
+from qagate.store.holds import Standing, Waiting, standings, waiting
 from qagate.store.rows import associations_of, series_by_state
 from qagate.store.schema import conflict, outbox, refused, result, series, shadow_result
 from qagate.store.transitions import DeliveryState
@@ -37,7 +38,9 @@ class SeriesRow:
     reasons: tuple[str, ...] = ()
     decided_at: datetime | None = None
     alerted_at: datetime | None = None
-    undelivered: int = 0
+    undelivered: int = 0  #: on their way; what is held is not
+    held_since: datetime | None = None  #: UTC; None: nothing of it waits for a release
+    rejected: bool = False  #: by a person
     last_error: str | None = None
     purged_at: datetime | None = None  #: when retention had deleted the images; None: it did not
     associations: tuple[str, ...] = ()  #: the first that fed the present revision, as the log names them
@@ -64,12 +67,13 @@ class DeliveryRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalRow:
-    """One refused C-STORE."""
+    """One refused C-STORE, association or connection."""
 
     status: int
     reason: str
     sop_instance_uid: str
     calling_ae_title: str
+    address: str
     refused_at: datetime
 
 
@@ -92,6 +96,7 @@ class Overview:
     stuck: tuple[DeliveryRow, ...]  #: deliveries that failed at least once and are not sent
     refused: tuple[RefusalRow, ...]  #: newest first
     conflicts: tuple[ConflictRow, ...]  #: newest first
+    held: Waiting  #: series that wait for a release
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +146,7 @@ class Views:
                         .limit(limit)
                     )
                 ),
+                held=waiting(connection),
                 conflicts=tuple(
                     ConflictRow(**row._mapping)
                     for row in connection.execute(
@@ -243,11 +249,13 @@ def _series_rows(
     deliveries: dict[int, list[sa.Row[Any]]] = {}
     for row in connection.execute(current.where(outbox.c.series_id.in_([row.id for row in rows]))):
         deliveries.setdefault(row.series_id, []).append(row)
-    return tuple(_series_row(row, deliveries.get(row.id, [])) for row in rows)
+    stands = standings(connection, [row.id for row in rows])
+    return tuple(_series_row(row, deliveries.get(row.id, []), stands.get(row.id, Standing())) for row in rows)
 
 
-def _series_row(row: sa.Row[Any], deliveries: list[sa.Row[Any]]) -> SeriesRow:
-    unsent = [one for one in deliveries if one.state != DeliveryState.SENT.value]
+def _series_row(row: sa.Row[Any], deliveries: list[sa.Row[Any]], stands: Standing) -> SeriesRow:
+    done = (DeliveryState.SENT.value, DeliveryState.HELD.value)
+    unsent = [one for one in deliveries if one.state not in done]
     errors = [one.last_error for one in unsent if one.last_error]
     alerts = [one.sent_at for one in deliveries if one.kind == "ALERT" and not one.payload_key]
     return SeriesRow(
@@ -268,7 +276,9 @@ def _series_row(row: sa.Row[Any], deliveries: list[sa.Row[Any]]) -> SeriesRow:
         decided_at=row.decided,
         alerted_at=alerts[0] if alerts else None,
         undelivered=len(unsent),
+        held_since=stands.held_since,
+        rejected=stands.rejected,
         last_error=row.last_error or (errors[0] if errors else None),
         purged_at=row.purged_at,
-        associations=associations_of(row),
+        associations=associations_of(row.associations),
     )

@@ -18,7 +18,7 @@ from qagate.label import LabelKind
 from qagate.series import State
 from qagate.store.desk import DeskSeries, desk_series
 from qagate.store.engine import Store
-from qagate.store.notices import problems
+from qagate.store.notices import HELD, problems
 from qagate.store.schema import acknowledged, label, series
 
 PAGE = 50  #: series on a page
@@ -41,6 +41,7 @@ class Only(Enum):
     """Series that ask something of people."""
 
     PROBLEMS = "problems"  #: failed, not delivered, or waiting for too long
+    HELD = "held"  #: waiting in the gate for a release
     OPEN = "open"  #: REVIEW or REPEAT that nobody has acknowledged or answered
 
 
@@ -174,6 +175,8 @@ class Worklist:
             yield series.c.series_instance_uid == wanted.series_instance_uid
         if wanted.only is Only.PROBLEMS:
             yield series.c.id.in_(sa.union_all(*problems(self._store.now())))
+        if wanted.only is Only.HELD:
+            yield series.c.id.in_(HELD)
         if wanted.only is Only.OPEN:
             yield _open()
 

@@ -22,6 +22,7 @@ from qagate.web import (
     errors,
     events,
     health,
+    hold,
     home,
     label,
     labels_file,
@@ -38,6 +39,7 @@ from qagate.web import (
 from qagate.web.api import accounts as api_accounts
 from qagate.web.api import control as api_control
 from qagate.web.api import document as api_document
+from qagate.web.api import holds as api_holds
 from qagate.web.api import images as api_images
 from qagate.web.api import ratings as api_ratings
 from qagate.web.api import series as api_series
@@ -68,6 +70,8 @@ ROUTERS: tuple[Router, ...] = (
     api_trends.router,
     api_control.router,
     series.router,
+    hold.router,
+    api_holds.router,
     api_images.router,
     label.router,
     api_ratings.router,

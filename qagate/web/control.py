@@ -11,18 +11,22 @@ from fastapi.responses import RedirectResponse, Response
 from qagate import parts
 from qagate.dicom import scu
 from qagate.store.health import Health
+from qagate.store.holds import Holds
 from qagate.store.outbox import Outbox
 from qagate.store.queue import Queue
+from qagate.store.refusals import Refusals
 from qagate.store.roles import Roles
 from qagate.store.rows import text
 from qagate.store.series_detail import SeriesDetails
 from qagate.web.errors import Problem
+from qagate.web.health import expiring
 from qagate.web.pages import page
 from qagate.web.routing import Here, Router, Visitor
 from qagate.web.security import Role
 from qagate.web.site import Site
 from qagate.web.texts import gettext as _
 from qagate.web.texts import ngettext
+from qagate.web.words import refusal
 
 router = Router()
 
@@ -104,6 +108,7 @@ def _page(request: Request, site: Site, *, said: str = "", wrong: str = "") -> R
     found = Health(site.store)
     queue, names = found.queue(), tuple(one.name for one in site.settings.archive)
     free_mb = site.spool.free_bytes() // 2**20
+    refused = sorted(Refusals(site.store).today().items(), key=lambda one: -one[1])
     return page(
         request,
         "control.html",
@@ -111,6 +116,7 @@ def _page(request: Request, site: Site, *, said: str = "", wrong: str = "") -> R
         wrong=wrong,
         queue=queue,
         waiting=sum(queue.counts.get(name, 0) for name in ("COMPLETE", "SCORING")),
+        held=Holds(site.store).waiting(),
         failed=found.failed(SHOWN),
         stuck=found.stuck(SHOWN),
         destinations=found.destinations(names),
@@ -119,4 +125,6 @@ def _page(request: Request, site: Site, *, said: str = "", wrong: str = "") -> R
         free_gb=free_mb / 1024,
         full=free_mb < site.settings.receiver.min_free_mb,
         shown=SHOWN,
+        warnings=expiring(site.settings),
+        refused=[(refusal(word), count) for word, count in refused if count],
     )

@@ -10,8 +10,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from qagate.certificates import certificates
+from qagate.config import Settings
 from qagate.store.engine import Store
 from qagate.store.figures import figures
+from qagate.store.refusals import Refusals
 
 _BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -56,8 +59,8 @@ class Requests:
 class _Gate(Collector):
     """Reads the store when it is asked."""
 
-    def __init__(self, store: Store, requests: Requests) -> None:
-        self._store, self._requests = store, requests
+    def __init__(self, store: Store, requests: Requests, settings: Settings) -> None:
+        self._store, self._requests, self._settings = store, requests, settings
 
     def collect(self) -> Iterator[Metric]:
         now = figures(self._store)
@@ -81,14 +84,37 @@ class _Gate(Collector):
             "qagate_oldest_waiting_seconds", "Since the oldest complete series waits for a worker.",
             value=now.oldest_waiting_s,
         )  # fmt: skip
+        yield GaugeMetricFamily("qagate_held_series", "Series that wait for a release.", value=now.held)
+        yield GaugeMetricFamily(
+            "qagate_oldest_held_seconds", "Since the oldest held series was decided.", value=now.oldest_held_s
+        )
         yield GaugeMetricFamily(
             "qagate_drift_alarms", "Stations and protocols whose baseline drifts.", value=now.alarms
         )
+        refused = GaugeMetricFamily(
+            "qagate_refused_last_day",
+            "Instances, associations and connections refused in 24 hours.",
+            labels=("reason",),
+        )
+        for reason, count in sorted(Refusals(self._store).today().items()):
+            refused.add_metric((reason,), count)
+        yield refused
+        yield self._certificates()
         yield from self._requests.families()
 
+    def _certificates(self) -> Metric:
+        ends = GaugeMetricFamily(
+            "qagate_certificate_expiry_timestamp_seconds",
+            "When a certificate ends, Unix time; 0: it cannot be read.",
+            labels=("role",),
+        )
+        for one in certificates(self._settings):
+            ends.add_metric((one.label,), one.ends.timestamp() if one.ends else 0)
+        return ends
 
-def registry(store: Store, requests: Requests) -> CollectorRegistry:
+
+def registry(store: Store, requests: Requests, settings: Settings) -> CollectorRegistry:
     """Everything there is to measure, read anew at each scrape."""
     made = CollectorRegistry(auto_describe=False)
-    made.register(_Gate(store, requests))
+    made.register(_Gate(store, requests, settings))
     return made

@@ -27,6 +27,7 @@ from qagate.web.acts import buttons, heard, pressed
 from qagate.web.api.images import jpeg, worst_of
 from qagate.web.console import failed_look
 from qagate.web.errors import Problem
+from qagate.web.hold import fates, held_until, may_be_rejected
 from qagate.web.pages import page
 from qagate.web.reasons import sentence, telling
 from qagate.web.routing import Here, Router, Visitor
@@ -137,7 +138,7 @@ def _page(
     if shown > of.revision:
         raise Problem(404, _("This series has no state %(n)s; it has %(count)s.", n=shown, count=of.revision))
     result = next((one for one in detail.results if one.revision == shown), None)
-    texts = _texts(site, uid, shown)
+    texts, told = _texts(site, uid, shown), fates(site, uid)
     return page(
         request,
         "series.html",
@@ -149,7 +150,10 @@ def _page(
         slice_number=slice_number or _first(result),
         chart=curve(result, shown) if result else None,
         measures=measure_rows(result, details.usual(of)) if result else (),
-        history=history(detail, Labels(site.store).of_series(uid)),
+        history=history(detail, Labels(site.store).of_series(uid), told),
+        fate=next(iter(told), None),
+        held_until=held_until(site, of),
+        rejectable=may_be_rejected(site, detail),
         ratings=_ratings(site, uid, visitor.name),
         reports=texts,
         text=next(iter(texts.values()), None),

@@ -9,6 +9,7 @@ from datetime import datetime
 from markupsafe import Markup
 
 from qagate.label import LabelKind
+from qagate.store.audit import AuditEntry
 from qagate.store.labels import StoredLabel
 from qagate.store.series_detail import SeriesDetail, Usual
 from qagate.store.views import Result
@@ -92,7 +93,9 @@ def curve(result: Result, revision: int) -> Chart | None:
     )
 
 
-def history(detail: SeriesDetail, labels: Sequence[StoredLabel]) -> tuple[Event, ...]:
+def history(
+    detail: SeriesDetail, labels: Sequence[StoredLabel], fates: Sequence[AuditEntry] = ()
+) -> tuple[Event, ...]:
     """What happened, oldest first. Ratings are left out: raters are blind to each other."""
     of = detail.series
     events = [
@@ -114,6 +117,7 @@ def history(detail: SeriesDetail, labels: Sequence[StoredLabel]) -> tuple[Event,
             )
         )
     events += _sendings(detail)
+    events += [_fate(one) for one in fates]
     events += [
         Event(at=one.label.created_at, words=f"{one.label.rater}: {act_word(one.label.kind)}",
               detail=one.label.reason)
@@ -124,6 +128,11 @@ def history(detail: SeriesDetail, labels: Sequence[StoredLabel]) -> tuple[Event,
         Event(at=one.at, words=f"{one.actor}: {act_word(None)}") for one in of.said if one.kind is None
     ]
     return tuple(sorted(events, key=lambda one: one.at))
+
+
+def _fate(of: AuditEntry) -> Event:
+    words = _("rejected it") if of.act == "reject" else _("released it")
+    return Event(at=of.at, words=f"{of.actor}: {words}", detail=str(of.details.get("reason") or ""))
 
 
 def _because(closed: str | None) -> str:
@@ -142,6 +151,7 @@ def _because(closed: str | None) -> str:
 def _sendings(detail: SeriesDetail) -> list[Event]:
     kinds = {
         "SR": _("Report"), "KOS": _("Quality flag"), "FORWARD": _("Images"), "ALERT": _("Alert"),
+        "REJECTION": _("Note of rejection"),
     }  # fmt: skip
     found = []
     for one in detail.sendings:

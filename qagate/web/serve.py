@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from qagate import app, pulse
 from qagate.checks import certificate
 from qagate.config import Settings
-from qagate.reason import Reason
+from qagate.reason import Reason, why
 from qagate.store.engine import open_store
 from qagate.web.application import create
 from qagate.web.site import make_site
@@ -52,6 +52,7 @@ class Server:
                 timeout_graceful_shutdown=_DRAIN_S,
             )
         )
+        self._read = _stamp(self._server.config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="web", daemon=True
         )
@@ -67,6 +68,18 @@ class Server:
         self._thread.start()
         while self._thread.is_alive() and not self._server.started:
             time.sleep(0.01)
+
+    def renew(self) -> None:
+        """Show a renewed certificate from the next connection on; keep the old one when it cannot be used."""
+        context, config = self._server.config.ssl, self._server.config
+        if context is None or (stamp := _stamp(config)) == self._read:
+            return
+        self._read = stamp
+        try:
+            certificate(Path(str(config.ssl_certfile)), Path(str(config.ssl_keyfile)))
+            context.load_cert_chain(str(config.ssl_certfile), config.ssl_keyfile)
+        except (OSError, RuntimeError) as error:
+            log.warning("keep_certificate", reason=why(error))
 
     def alive(self) -> bool:
         """Whether it still serves."""
@@ -96,11 +109,20 @@ def run(settings: Settings, stop: threading.Event) -> None:
         if not site.accounts.any():
             log.warning("no_user_yet", mend=Reason("qagate users add NAME --role admin"))
         while server.alive() and not stop.wait(0.5):
-            pass
+            server.renew()
         if not stop.is_set():
             raise RuntimeError("the pages' server ended by itself; its last log lines say why")
         server.stop()
         log.info("web_stopped")
+
+
+def _stamp(config: uvicorn.Config) -> tuple[int, ...]:
+    """What changes when certificate or key are renewed; nothing without TLS, or while they are away."""
+    try:
+        found = [Path(str(name)).stat() for name in (config.ssl_certfile, config.ssl_keyfile) if name]
+    except OSError:
+        return ()
+    return tuple(number for one in found for number in (one.st_mtime_ns, one.st_size))
 
 
 def _bound(host: str, port: int) -> socket.socket:

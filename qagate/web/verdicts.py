@@ -59,6 +59,7 @@ def state(name: str) -> str:
         "DECIDED": _("Decided"),
         "DELIVERED": _("Delivered"),
         "FAILED": _("Failed"),
+        "HELD": _("Held"),
         "PENDING": _("Waiting"),
         "SENDING": _("Sending"),
         "SENT": _("Sent"),

@@ -60,7 +60,7 @@ def wanted(
     protocol: Annotated[str, Query(max_length=_LONGEST, description="a part of ProtocolName")] = "",
     verdict: Annotated[str, Query(description="pass, review, repeat or not_assessed")] = "",
     state: Annotated[str, Query(description="receiving, complete, scoring, decided, delivered, failed")] = "",
-    only: Annotated[str, Query(description="problems or open")] = "",
+    only: Annotated[str, Query(description="problems, held or open")] = "",
     uid: Annotated[str, Query(max_length=_LONGEST, description="a whole Series Instance UID")] = "",
     order: Annotated[str, Query(description="newest, oldest, worst, best, scanner or protocol")] = "",
 ) -> Wanted:

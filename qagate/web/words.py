@@ -52,6 +52,27 @@ def figure(name: str) -> str:
     }.get(name, name)
 
 
+def refusal(name: str) -> str:
+    """A value of `qagate.refusal.WORDS`, or "other"."""
+    return {
+        "not_recorded": _("not recorded; sending again helps"),
+        "not_supported": _("kind of object or transfer syntax not taken"),
+        "not_authorised": _("may not send images"),
+        "no_space": _("no space on the disk"),
+        "data_set_too_large": _("data set too large"),
+        "association_full": _("too much on one association"),
+        "does_not_match": _("data set and request differ"),
+        "cannot_understand": _("not readable as DICOM"),
+        "calling_ae_title": _("unknown calling AE title"),
+        "called_ae_title": _("wrong called AE title"),
+        "address": _("wrong address for its AE title"),
+        "too_many_associations": _("too many associations"),
+        "disk_nearly_full": _("disk nearly full"),
+        "tls": _("TLS refused"),
+        "too_many_connections": _("too many connections"),
+    }.get(name, _("other reasons"))
+
+
 def day(of: date) -> str:
     """A day without its year."""
     pattern = "d MMM" if language() == "en" else "d. MMM"

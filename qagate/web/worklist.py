@@ -29,7 +29,7 @@ router = Router()
 COLUMNS = (
     *("series_instance_uid", "study_instance_uid", "revision", "state", "verdict", "provisional", "quality"),
     *("reasons", "station", "modality", "region", "protocol", "description", "series_number", "instances"),
-    *("received_at", "decided_at", "undelivered", "last_error", "answers"),
+    *("received_at", "decided_at", "undelivered", "held_since", "rejected", "last_error", "answers"),
 )
 _PROBLEMS_SHOWN = 5
 
@@ -123,6 +123,8 @@ def cells(row: DeskSeries) -> tuple[object, ...]:
         _utc(row.last_received_at),
         _utc(row.decided_at),
         row.undelivered,
+        _utc(row.held_since),
+        "yes" if row.rejected else "",
         row.last_error or "",
         "; ".join(
             f"{one.actor}: {one.kind.value if one.kind else 'acknowledged'}"

@@ -178,7 +178,8 @@ def test_spool(kept: Kept, reception: Recording, tmp_path: Path) -> None:
         count, most = count + 1, max(most, len(said))
     assert most == len(wanted) and count > 30
     record(
-        fault="power cut", where=f"receiver: spool, {count} cuts, unsynced: {kept.value}", database="sqlite",
+        fault="power cut", where=f"receiver: spool; of what was not flushed survives: {kept.value}",
+        database="sqlite",
         accepted=most, lost=0, duplicated=0, outcome="what was answered 0x0000 is whole in the spool",
     )  # fmt: skip
 
@@ -210,7 +211,8 @@ def test_database_and_restart(kept: Kept, reception: Recording, tmp_path: Path) 
         restart(Settings(data_dir=data), acknowledged(before))
     assert starts >= 3 and count > 30
     record(
-        fault="power cut", where=f"receiver: SQLite, {count} cuts, unsynced: {kept.value}", database="sqlite",
+        fault="power cut", where=f"receiver: SQLite; of what was not flushed survives: {kept.value}",
+        database="sqlite",
         accepted=len(reception.files), lost=0, duplicated=0,
         outcome="the database opens whole, and what was answered 0x0000 is recorded after the start",
     )  # fmt: skip
@@ -273,6 +275,7 @@ def test_decision_and_report(kept: Kept, deciding: tuple[Path, Path, Path], tmp_
         count, decisions = count + 1, decisions + bool(decided)
     assert 0 < decisions < count
     record(
-        fault="power cut", where=f"worker: decision, {count} cuts, unsynced: {kept.value}", database="sqlite",
+        fault="power cut", where=f"worker: decision; of what was not flushed survives: {kept.value}",
+        database="sqlite",
         accepted=1, lost=0, duplicated=0, outcome="a decision in the database has its report on the disk",
     )  # fmt: skip

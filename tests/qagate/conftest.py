@@ -37,8 +37,10 @@ def _toml(values: dict[str, Any]) -> str:
     plain = {key: value for key, value in values.items() if not _is_table(value)}
     lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
     for key, value in values.items():
+        if key in plain:
+            continue
         tables = [(f"[{key}]", value)] if isinstance(value, dict) else [(f"[[{key}]]", one) for one in value]
-        for head, table in tables if _is_table(value) else ():
+        for head, table in tables:
             lines += [head, *(f"{name} = {json.dumps(inner)}" for name, inner in table.items())]
     return "\n".join(lines) + "\n"
 

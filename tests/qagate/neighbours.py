@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from kept import keep
+
 ORTHANC = Path("/usr/sbin/Orthanc")
 #: DCMTK and Orthanc wait for delayed acknowledgements on loopback without it
 ENVIRONMENT = os.environ | {"TCP_NODELAY": "1", "OMP_NUM_THREADS": "1"}
@@ -108,7 +110,9 @@ class Webhook:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                keep("alert", body)
+                bodies.append(json.loads(body))
                 self.send_response(200)
                 self.end_headers()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,14 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless
 
 from qagate.assessment import Artefact, Baseline, Finding, QualityMap, SliceScore, Verdict
 from qagate.dicom.spool import Spool
+from qagate.store.outbox import OutboxItem
 
 MAP = QualityMap(rows=2, columns=2, low=0.0, high=1.0, cells=bytes((0, 255, 255, 255)))
 
 
-def scored_series(spool: Spool, seed: Callable[..., str], uid: str, **more: Any) -> str:
+def scored_series(
+    spool: Spool, seed: Callable[..., str], uid: str, *, outbox: Sequence[OutboxItem] = (), **more: Any
+) -> str:
     """A decided CT series of three slices with files; the second is the worst and has MAP."""
     scores = tuple(
         SliceScore(
@@ -37,6 +40,7 @@ def scored_series(spool: Spool, seed: Callable[..., str], uid: str, **more: Any)
             "findings": (Finding(artefact=Artefact.GHOSTING, severity=0.6, text="ghosting along columns"),),
         },
         decision={"baseline": Baseline(median=0.8, mad=0.03, count=44), "relative": True},
+        outbox=list(outbox),
     )
 
 

@@ -17,7 +17,7 @@ from qagate.cli import main
 
 OWN = (
     *("audit", "backup", "baselines", "check", "echo", "fsck", "init", "migrate", "models", "receiver"),
-    *("reconcile", "replay", "requeue", "restore", "score", "send"),
+    *("reconcile", "release", "replay", "requeue", "restore", "score", "send"),
     *("serve", "services", "status", "worker"),
 )
 PARTS_OF_PROMPT = {"dimension", "modality", "region", "type", "evidence"}

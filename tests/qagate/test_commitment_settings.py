@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from qagate import parts, parts_commitment
+from qagate import parts_commitment
 from qagate.commitment import Basis
 from qagate.config import ConfigError, Settings, load
 from qagate.dicom.access import Rejection
+from qagate.parts_access import access as allowed
 
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "10.0.0.9"}
 HERE, THERE = "127.0.0.1", "10.0.0.9"
@@ -32,28 +33,28 @@ def settings(**values: Any) -> Settings:
     ],
 )
 def test_what_the_word_of_the_gate_rests_on(mode: str, says: str, basis: Basis | None) -> None:
-    access = parts.access(settings(mode=mode, archive=[PACS], peer=[{"ae_title": "CT1", "commitment": says}]))
+    access = allowed(settings(mode=mode, archive=[PACS], peer=[{"ae_title": "CT1", "commitment": says}]))
     assert access.commitment("CT1", HERE) is basis
     assert access.commitment("CT2", HERE) is None
     assert access.may_store("CT1", HERE)
 
 
 def test_defaults_promise_nothing_without_an_archive_for_images() -> None:
-    assert parts.access(settings()).commitment("CT1", HERE) is None
-    assert parts.access(settings(mode="forward", archive=[PACS])).commitment("CT1", HERE) is Basis.ARCHIVE
-    assert parts.access(settings(mode="forward", archive=[PACS])).commitment("CT1", THERE) is None
+    assert allowed(settings()).commitment("CT1", HERE) is None
+    assert allowed(settings(mode="forward", archive=[PACS])).commitment("CT1", HERE) is Basis.ARCHIVE
+    assert allowed(settings(mode="forward", archive=[PACS])).commitment("CT1", THERE) is None
 
 
 def test_the_stricter_of_two_rules_counts() -> None:
     both = [{"ae_title": "*", "commitment": "spool"}, {"ae_title": "CT1", "commitment": "archive"}]
-    access = parts.access(settings(mode="forward", archive=[PACS], peer=both))
+    access = allowed(settings(mode="forward", archive=[PACS], peer=both))
     assert access.commitment("CT1", HERE) is Basis.ARCHIVE
     assert access.commitment("CT2", HERE) is Basis.SPOOL
 
 
 def test_archives_that_commit_may_report_and_no_more() -> None:
     of = settings(archive=[PACS | {"delivered": "committed", "calling_ae_title": "GATE2"}])
-    access = parts.access(of)
+    access = allowed(of)
     for called in ("GATE2", "QAGATE"):
         assert access.check("PACS", called, THERE) is None
     assert access.may_report("PACS", THERE)
@@ -61,11 +62,11 @@ def test_archives_that_commit_may_report_and_no_more() -> None:
     assert access.commitment("PACS", THERE) is None
     assert access.check("PACS", "QAGATE", "10.0.0.8") is Rejection.ADDRESS
     elsewhere = PACS | {"delivered": "committed", "report_addresses": ["10.0.1.0/24"]}
-    assert parts.access(settings(archive=[elsewhere])).may_report("PACS", "10.0.1.7")
-    assert not parts.access(settings(archive=[elsewhere])).may_report("PACS", THERE)
+    assert allowed(settings(archive=[elsewhere])).may_report("PACS", "10.0.1.7")
+    assert not allowed(settings(archive=[elsewhere])).may_report("PACS", THERE)
     named = PACS | {"delivered": "committed", "host": "pacs.example.org"}
-    assert parts.access(settings(archive=[named])).may_report("PACS", "10.3.3.3")
-    assert parts.access(settings(archive=[PACS])).check("PACS", "QAGATE", THERE) is not None
+    assert allowed(settings(archive=[named])).may_report("PACS", "10.3.3.3")
+    assert allowed(settings(archive=[PACS])).check("PACS", "QAGATE", THERE) is not None
 
 
 def test_where_reports_go() -> None:

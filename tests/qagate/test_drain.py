@@ -50,6 +50,7 @@ def associate(gate: Any) -> Association:
     return association
 
 
+@pytest.mark.slow
 def test_a_drained_gate_loses_nothing(make_gate: Callable, made: Any, archive: SlowArchive) -> None:
     slow = {"name": "slow", "ae_title": "SLOW", "host": "127.0.0.1", "port": archive.port, "timeout_s": 60}
     gate = make_gate(archive=[slow], drain_s=60)
@@ -72,6 +73,7 @@ def test_a_drained_gate_loses_nothing(make_gate: Callable, made: Any, archive: S
     assert not gate.events("role_killed") and not gate.events("abort_association")
 
 
+@pytest.mark.slow
 def test_a_second_sigterm_is_immediate(make_gate: Callable, made: Any) -> None:
     gate = make_gate(drain_s=250)
     scanner = associate(gate)

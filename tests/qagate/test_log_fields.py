@@ -20,7 +20,7 @@ from qagate import telemetry
 from qagate.baseline import BaselineAlarm
 from qagate.dicom.headers import HeaderError
 from qagate.dicom.spool import Spool
-from qagate.log_fields import AE_TITLE, FIELDS, NAME, admitted
+from qagate.log_fields import AE_TITLE, FIELDS, NAME, REASON, admitted
 from qagate.reason import Reason, place, why
 from qagate.store.outbox import Kind
 from qagate.store.transitions import DeliveryState
@@ -29,7 +29,8 @@ ROOT = Path(__file__).parents[2]
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "bind", "bind_contextvars"}
 #: where sentences are made outside of `reason`: of literals, settings, UIDs, transfer syntaxes and statuses
 SENTENCES = {
-    "committing", "dicom.scp", "dicom.server", "dicom.storing", "retention", "services", "web.serve",
+    "app", "clocks", "committing", "dicom.scp", "dicom.server", "dicom.storing", "gate.scoring",
+    "parts", "retention", "services", "web.serve", "worker",
 }  # fmt: skip
 #: what is passed as a name: of an archive or alert channel, a model, an account, a job, a role
 NAMES = {
@@ -104,6 +105,16 @@ def test_no_log_call_reads_a_header_or_the_text_of_an_error() -> None:
         # Of the header only UIDs, and `admitted` lets nothing else through there.
         text = re.sub(r"header\.\w+_uid", "", ast.unparse(call).lower())
         assert not [word for word in forbidden if word in text], f"{module}:{call.lineno}: {text}"
+
+
+def test_a_reason_is_made_as_one() -> None:
+    """A plain sentence would be replaced by its type's name: seen here, not in the hospital."""
+    reasons = {name for name, kind in FIELDS.items() if kind is REASON}
+    for module, call in calls():
+        for keyword in call.keywords:
+            if keyword.arg in reasons:
+                made = ast.unparse(keyword.value)
+                assert re.match(r"(why|Reason)\(|[a-z_]+$", made), f"{module}:{call.lineno}: {made}"
 
 
 def test_sentences_are_made_in_few_places() -> None:

@@ -43,9 +43,8 @@ class Manager:
 
 @pytest.fixture(params=["path", "abstract"])
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
-    yield Manager(
-        str(tmp_path / "notify") if request.param == "path" else f"@qagate-{os.getpid()}-{id(request)}"
-    )
+    abstract = f"@qagate-{os.getpid()}-{id(request)}"
+    yield Manager(str(tmp_path / "notify") if request.param == "path" else abstract)
 
 
 def test_each_message(manager: Manager) -> None:
@@ -53,13 +52,11 @@ def test_each_message(manager: Manager) -> None:
     told = Notifier(environment)
     assert environment == {"HOME": "/"}, "no child speaks for the service"
     assert told.every_s == 0.01
-    (
-        told.ready(),
-        told.status("every role runs"),
-        told.status("every role runs"),
-        told.alive(),
-        told.stopping(),
-    )
+    told.ready()
+    told.status("every role runs")
+    told.status("every role runs")
+    told.alive()
+    told.stopping()
     assert until(lambda: "STOPPING=1" in manager.said, 10)
     assert manager.said == ["READY=1", "STATUS=every role runs", "WATCHDOG=1", "STOPPING=1"]
 
@@ -75,7 +72,9 @@ def test_each_message(manager: Manager) -> None:
 def test_without_a_manager_nobody_is_told(environment: dict[str, str]) -> None:
     told = Notifier(dict(environment))
     assert told.every_s is None
-    told.ready(), told.alive(), told.stopping()
+    told.ready()
+    told.alive()
+    told.stopping()
 
 
 def roles(*silent: str) -> list[supervisor.Role]:
@@ -136,7 +135,8 @@ def test_the_gate_itself(tmp_path: Path) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     config.write_text(
-        f'data_dir = "data"\n[receiver]\nport = {port}\nmin_free_mb = 1\n[web]\nenabled = false\n[worker]\nthreads = 1\n'
+        f'data_dir = "data"\n[receiver]\nport = {port}\nmin_free_mb = 1\n'
+        "[web]\nenabled = false\n[worker]\nthreads = 1\n"
     )
     environment = os.environ | manager.environment(WATCHDOG_USEC="500000")
     with (tmp_path / "log").open("wb") as log:

@@ -56,6 +56,20 @@ def test_check_fails_thirty_days_ahead(tmp_path: Path, authority: Authority, day
     assert line(said).startswith("FAILED") and words in line(said) and "renewed one" in line(said)
 
 
+def test_check_looks_at_the_certificates_for_archives_and_pages(tmp_path: Path, authority: Authority) -> None:
+    path = written(tmp_path, authority)
+    mine = authority.issue("mine", days=12.5)
+    path.write_text(
+        path.read_text()
+        + f"tls_certificate = '{mine.certificate}'\ntls_key = '{mine.key}'\n"
+        + f"[web]\ntls_certificate = '{mine.certificate}'\ntls_key = '{mine.key}'\n"
+    )
+    found = check(path).output.splitlines()
+    for name in ("certificate for itself", "pages"):
+        said = next(one for one in found if name in one)
+        assert said.startswith("FAILED") and "in 12 days" in said
+
+
 @contextmanager
 def listening(path: Path) -> Iterator[config.Settings]:
     settings, stop = config.load(path), threading.Event()

@@ -84,9 +84,10 @@ class Bench:
             "timeout_s": 900.0,
             "max_attempts": 2,
             "poll_s": 0.01,
+            "reporter": reporter,
         }
         return Worker(
-            name="w1", queue=self.queue, returns=self.returns, spool=self.spool, reporter=reporter,
+            name="w1", queue=self.queue, returns=self.returns, spool=self.spool,
             policy=policy, watch=watch, models=models or Fixed(champion=Served(scorer=Scorer(self.network))),
             shadow=Shadow(shadows=Shadows(self.store), watch=watch, policy=policy), **(values | settings),
         )  # fmt: skip

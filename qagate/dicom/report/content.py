@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -85,6 +86,13 @@ def uid_reference(relationship: str, name: Code, value: str) -> Dataset:
     return item
 
 
+def person(relationship: str, name: Code, value: str) -> Dataset:
+    """A PNAME item; what would end a component or a group of a name is taken for a blank."""
+    item = _item(relationship, "PNAME", name, ())
+    item.PersonName = plain(re.sub(r"[\\^=]", " ", value), 64)
+    return item
+
+
 def number(relationship: str, name: Code, value: float, unit: Code) -> Dataset:
     """A NUM item; `value` is finite and keeps ten significant digits, the most that always fit a DS."""
     item = _item(relationship, "NUM", name, ())
@@ -108,5 +116,14 @@ def image(
     reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = uids
     if frames:
         reference.ReferencedFrameNumber = list(frames)
+    item.ReferencedSOPSequence = [reference]
+    return item
+
+
+def composite(relationship: str, name: Code | None, uids: tuple[str, str]) -> Dataset:
+    """A COMPOSITE item of the SOP class and instance `uids`: any object that is no image."""
+    item = _item(relationship, "COMPOSITE", name, ())
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = uids
     item.ReferencedSOPSequence = [reference]
     return item

@@ -1,4 +1,4 @@
-"""The key object that flags a bad result to the archive's viewers (TID 2010, PS3.16)."""
+"""The advisory key object that flags a bad result to the archive's viewers (TID 2010, PS3.16)."""
 
 from __future__ import annotations
 
@@ -27,18 +27,11 @@ def build_kos(
     identity: ReportIdentity,
     *,
     content_datetime: datetime,
-    rejected: bool = False,
 ) -> Dataset:
-    """Build the key object selection of a bad result (REVIEW or REPEAT).
+    """Build the key object selection 113010 *Quality Issue* of a bad result (REVIEW or REPEAT).
 
     It points to the instances where the weightiest finding was seen, else to the scored ones.
-    Evidence and `content_datetime` are those of `build_sr`.
-
-    Parameters
-    ----------
-    rejected
-        Title 113001 *Rejected for Quality Reasons*, which makes archives hide the images: only
-        when a person confirmed it. Otherwise 113010 *Quality Issue*, which is advisory.
+    Evidence and `content_datetime` are those of `build_sr`. It is advisory: no archive hides anything for it.
 
     Raises
     ------
@@ -53,7 +46,7 @@ def build_kos(
     affected = _affected(found, assessment, worst)
     if not affected:
         raise ReportError("a key object must point to an image, and the evidence holds none")
-    title = codes.REJECTED if rejected else codes.QUALITY_ISSUE
+    title = codes.QUALITY_ISSUE
     uid = document.document_uid(f"kos {title.value}", identity, assessment, decision)
     leading = next(iter(found.values()))
     kos = document.start(KIND, uid, leading, identity, content_datetime)

@@ -39,6 +39,7 @@ class DestinationOut(BaseModel):
     """What goes to one archive or alert channel."""
 
     name: str
+    held: int = Field(description="waiting for a release")
     waiting: int
     retried: int
     dead: int
@@ -80,6 +81,7 @@ class HealthOut(BaseModel):
     p95_s: float | None
     last_decided: datetime | None
     refused_today: int
+    rejected_today: int
     free_bytes: int
     destinations: tuple[DestinationOut, ...]
     failed: tuple[FailedOut, ...]

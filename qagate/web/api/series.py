@@ -64,7 +64,9 @@ class SeriesOut(BaseModel):
     judged_revision: int | None
     quality: float | None = Field(description="0 to 1, higher is better")
     reasons: tuple[str, ...]
-    undelivered: int
+    undelivered: int = Field(description="deliveries that failed or wait too long")
+    held_since: datetime | None = Field(description="waits for a release since then; null: it does not")
+    rejected: bool = Field(description="by a person")
     last_error: str | None
     said: tuple[SaidOut, ...]
 
@@ -97,6 +99,7 @@ class AttentionOut(BaseModel):
     failed: int
     undelivered: int
     waiting: int
+    held: int = Field(description="waiting for a release; no fault")
 
 
 class StationOut(BaseModel):
@@ -176,9 +179,11 @@ def stations(site: Here) -> tuple[StationOut, ...]:
 
 @router.get("/attention", rule=Role.VIEWER)
 def attention(site: Here) -> AttentionOut:
-    """What failed, was not delivered, or waits for too long."""
+    """What failed, was not delivered, waits for too long, or is held."""
     found = Notices(site.store).attention()
-    return AttentionOut(failed=found.failed, undelivered=found.undelivered, waiting=found.waiting)
+    return AttentionOut(
+        failed=found.failed, undelivered=found.undelivered, waiting=found.waiting, held=found.held
+    )
 
 
 @router.post("/series/{uid}/acts", rule=Role.RADIOGRAPHER, status_code=201)
@@ -226,6 +231,8 @@ def series_out(row: DeskSeries) -> SeriesOut:
         quality=row.quality,
         reasons=row.reasons,
         undelivered=row.undelivered,
+        held_since=row.held_since,
+        rejected=row.rejected,
         last_error=row.last_error,
         said=_said_out(row),
     )

@@ -7,10 +7,10 @@ const news = document.getElementById("news");
 const ticks = [...list.querySelectorAll("input[name=seen]")];
 
 const all = document.getElementById("all");
-const button = document.getElementById("acknowledge");
+const buttons = [...list.querySelectorAll("button[data-ticked]")];
 function count() {
   const ticked = ticks.filter((tick) => tick.checked).length;
-  if (button) button.disabled = ticked === 0;
+  for (const button of buttons) button.disabled = ticked === 0;
   if (all) {
     all.checked = ticked > 0 && ticked === ticks.length;
     all.indeterminate = ticked > 0 && ticked < ticks.length;

@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from qagate.dicom.access import Access, AccessRule
-from qagate.dicom.scp import Refusal, StorageSCP
+from qagate.dicom.scp import StorageSCP
 from qagate.dicom.spool import Spool
+from qagate.refusal import Refusal
 from qagate.series import Received
 
 

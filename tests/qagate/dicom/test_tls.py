@@ -17,6 +17,7 @@ from scp_client import STORESCU, MakeFile, MakeGate
 
 from qagate.dicom.scu import Archive, Delivery, DeliveryError, echo, store
 from qagate.dicom.tls import Credentials, Tls, TlsError, expires_at
+from qagate.refusal import NO_PLACE
 
 
 @pytest.fixture
@@ -118,6 +119,17 @@ def test_a_renewed_certificate_serves_the_next_association(make_gate: MakeGate, 
     echo(archive(gate.port, scanner))
 
 
+def test_towards_an_archive_a_renewed_certificate_is_shown_too(
+    make_gate: MakeGate, authority: Authority
+) -> None:
+    gate, mine = make_gate(tls=server(authority.issue("gate"))), authority.issue("mine", days=-1)
+    there = archive(gate.port, mine)
+    with pytest.raises(DeliveryError):
+        echo(there)
+    authority.issue("mine", days=10)
+    echo(there)
+
+
 def test_a_broken_renewal_leaves_the_old_certificate_in_use(
     make_gate: MakeGate, authority: Authority
 ) -> None:
@@ -158,8 +170,12 @@ def test_connections_beyond_the_limit_are_turned_away(make_gate: MakeGate, autho
     gate = make_gate(max_connections=2)
     held = [socket.create_connection(("127.0.0.1", gate.port), 5) for _ in range(2)]
     try:
+        for one in held:
+            one.sendall(b"\x01\x00")  # it begins a PDU, so it is none of the silent, which make room
+        assert gate.wait(lambda: len(gate.scp._links) == 2)
         with socket.create_connection(("127.0.0.1", gate.port), 5) as third:
             assert third.recv(1) == b""
+        assert [one.status for one in gate.refused] == [NO_PLACE]
     finally:
         for one in held:
             one.close()

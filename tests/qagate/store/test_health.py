@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from qagate.refusal import Refusal
 from qagate.store.engine import Store
 from qagate.store.health import Health
 from qagate.store.outbox import Kind, Outbox, OutboxItem, RetryPolicy
 from qagate.store.queue import Queue
+from qagate.store.refusals import Refusals
 
 
 @pytest.fixture
@@ -51,14 +53,17 @@ def test_counts_waits_and_speed(
     complete("1.2.9")
     closed = clock()
     clock.pass_s(30)
-    queue.refused(
-        status=0xA700, reason="full", sop_class_uid="1", sop_instance_uid="2", calling_ae_title="CT",
-        address="127.0.0.1", refused_at=clock(),
-    )  # fmt: skip
+    for status in (0xA700, 0x010103):  # an instance and an association
+        Refusals(store).record(
+            Refusal(
+                status=status, reason="full", sop_class_uid="1", sop_instance_uid="2",
+                calling_ae_title="CT", address="127.0.0.1", refused_at=clock(),
+            )
+        )  # fmt: skip
     found = Health(store).queue()
     assert dict(found.counts) == {"DELIVERED": 3, "COMPLETE": 1}
     assert (found.oldest_waiting, found.median_s, found.p95_s) == (closed, 20.0, 60.0)
-    assert found.refused_today == 1
+    assert (found.refused_today, found.rejected_today) == (1, 1)
     clock.pass_s(2 * 86_400)
     assert Health(store).queue().refused_today == 0
 

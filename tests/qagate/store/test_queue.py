@@ -301,17 +301,6 @@ def test_forwarded_images_still_count_after_the_decision(
     assert _state(store)[0] == "DELIVERED"
 
 
-def test_refusals_are_kept(queue: Queue, store: Store, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qagate.store.queue._REFUSALS_KEPT", 3)
-    for number in range(5):
-        queue.refused(
-            status=0xA900, reason=f"reason {number}", sop_class_uid="1.2", sop_instance_uid=f"1.2.{number}",
-            calling_ae_title="SCANNER", address="127.0.0.1", refused_at=clock(),
-        )  # fmt: skip
-    kept = Views(store).overview().refused
-    assert [row.reason for row in kept] == ["reason 4", "reason 3", "reason 2"]
-
-
 def test_results_survive_the_round_trip(
     queue: Queue, store: Store, complete: Complete, full_result: Result
 ) -> None:

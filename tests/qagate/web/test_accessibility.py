@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 
 from qagate.assessment import Artefact, Finding, Verdict
+from qagate.config import Settings
 from qagate.store.outbox import Kind, Outbox, OutboxItem
 from qagate.store.queue import Queue
 from qagate.store.service_events import ServiceEvents
@@ -17,9 +19,10 @@ from qagate.web.routing import rule_of
 from qagate.web.security import PUBLIC, Role
 from qagate.web.site import Site
 
-UID = "1.2.826.0.1.77"
+UID, HELD = "1.2.826.0.1.77", "1.2.826.0.1.76"
 PAGES = (
     "/login", "/console", "/worklist", "/worklist?only=problems", f"/series/{UID}", "/series/9.9",
+    "/worklist?only=held", f"/series/{HELD}", f"/series/{HELD}/reject",
     f"/label?series={UID}", "/label", "/label/agreement", "/trends", "/trends/chart", "/trends/alerts",
     "/trends/dose", "/control", "/control/models", "/control/thresholds", "/control/users",
     "/control/users/admin", "/control/audit", "/account", "/help", "/help/api",
@@ -32,6 +35,13 @@ NO_PAGE = {
 
 
 @pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A gate in hold mode."""
+    pacs = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1"}
+    return Settings(mode="hold", data_dir=tmp_path, archive=[pacs])
+
+
+@pytest.fixture
 def lived_in(site: Site, seed: Callable[..., str]) -> None:
     """Series of every kind, something stuck, something failed."""
     motion = Finding(artefact=Artefact.MOTION, severity=0.9, text="ghosting <b>, slices 1-3")
@@ -39,7 +49,8 @@ def lived_in(site: Site, seed: Callable[..., str]) -> None:
         technique = {"ctdi_vol_mgy": 10.0 + number, "kernel": "B30f"}
         seed(quality=0.7 + number / 100, assessment={"technique": technique})
     seed(Verdict.NOT_ASSESSED)
-    seed(Verdict.REVIEW, quality=0.45)
+    waits = OutboxItem(kind=Kind.FORWARD, destination="pacs", payload="[]", held=True)
+    seed(Verdict.REVIEW, uid=HELD, quality=0.45, outbox=[waits])
     item = OutboxItem(kind=Kind.SR, destination="pacs", payload="a.dcm")
     seed(Verdict.REPEAT, uid=UID, quality=0.1, assessment={"findings": (motion,)}, outbox=[item])
     delivery = Outbox(site.store).claim(60)
@@ -63,7 +74,7 @@ def test_every_page_is_looked_at(app: FastAPI) -> None:
         if isinstance(rule_of(route), Role | type(PUBLIC)) and "GET" in getattr(route, "methods", ())
     }
     pages = {path for path in there if not path.startswith("/api/")} - NO_PAGE
-    looked_at = {path.partition("?")[0].replace(UID, "{uid}") for path in PAGES}
+    looked_at = {path.partition("?")[0].replace(UID, "{uid}").replace(HELD, "{uid}") for path in PAGES}
     assert pages <= {path.replace("/users/admin", "/users/{name}") for path in looked_at}
 
 

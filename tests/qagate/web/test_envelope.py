@@ -120,10 +120,10 @@ def test_a_flood_in_one_request_is_refused(viewer: Any) -> None:
 def test_ready_says_what_is_missing(outsider: Any, site: Site, settings: Settings) -> None:
     assert outsider.get("/healthz").text == "ok\n"
     answer = outsider.get("/readyz")
-    assert (answer.status_code, answer.json()) == (200, {"database": True, "spool": True})
+    assert (answer.status_code, answer.json()) == (200, {"database": True, "spool": True, "warnings": []})
     settings.spool_dir.rename(settings.spool_dir.with_name("gone"))
     answer = outsider.get("/readyz")
-    assert (answer.status_code, answer.json()) == (503, {"database": True, "spool": False})
+    assert (answer.status_code, answer.json()) == (503, {"database": True, "spool": False, "warnings": []})
 
 
 def test_metrics_count_and_name_nobody(

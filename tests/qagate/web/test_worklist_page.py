@@ -109,7 +109,7 @@ def test_what_was_not_delivered_never_hides(viewer: Any, site: Site, seed: Calla
     assert "1 not delivered" in page and "Stuck" in page and "the archive refuses it" in page
     assert protocols(viewer, "?only=problems") == ["Stuck"]
     assert "1 series not delivered" in viewer.get("/console").text
-    assert viewer.get("/api/v1/attention").json() == {"failed": 0, "undelivered": 1, "waiting": 0}
+    assert viewer.get("/api/v1/attention").json() == {"failed": 0, "undelivered": 1, "waiting": 0, "held": 0}
 
 
 def test_the_api_says_what_the_pages_show(radiographer: Any, seed: Callable[..., str]) -> None:

@@ -15,7 +15,16 @@ import pytest
 from pydicom.dataset import Dataset
 
 from qagate.assessment import Assessment, Baseline, Decision, Rating
-from qagate.dicom.report import ReportIdentity, build_kos, build_sr, reference_to, to_bytes
+from qagate.dicom.report import (
+    Rejection,
+    ReportIdentity,
+    build_kos,
+    build_rejection,
+    build_sr,
+    reference_to,
+    to_bytes,
+)
+from qagate.series import Instance
 
 Scored = Callable[..., tuple[Assessment, Decision]]
 Identify = Callable[..., ReportIdentity]
@@ -64,9 +73,19 @@ def documents(
         documents = {"sr": sr, "enhanced": later, "not_assessed": abstained}
         if "Image Storage" in evidence[0].SOPClassUID.name:
             kos = build_kos(evidence, *result, identity, content_datetime=when)
-            rejected = build_kos(evidence, *result, identity, content_datetime=when, rejected=True)
-            documents |= {"kos": kos, "rejected": rejected}
-        return documents
+            documents["kos"] = kos
+        instances = [
+            Instance(
+                sop_instance_uid=str(one.SOPInstanceUID), sop_class_uid=str(one.SOPClassUID),
+                series_instance_uid=str(one.SeriesInstanceUID),
+                study_instance_uid=str(one.StudyInstanceUID), transfer_syntax_uid="", calling_ae_title="",
+                path="", sha256="", size=0, received_at=when,
+            )
+            for one in evidence
+        ]  # fmt: skip
+        why = Rejection(person="anna", reason="111210", words="patient moved")
+        note = build_rejection(evidence[0], instances, why, identity, content_datetime=when)
+        return documents | {"rejection": note}
 
     return build
 
@@ -130,7 +149,7 @@ def test_any_modality(
     not (shutil.which("java") and (JARS / "pixelmed.jar").is_file()),
     reason="needs java and PixelMed (Debian default-jre-headless, libpixelmed-java)",
 )
-@pytest.mark.parametrize("name", ["sr", "enhanced", "not_assessed", "kos"])
+@pytest.mark.parametrize("name", ["sr", "enhanced", "not_assessed", "kos", "rejection"])
 def test_templates(name: str, mr_evidence: list[Dataset], documents: Documents, tmp_path: Path) -> None:
     path = tmp_path / "report.dcm"
     path.write_bytes(to_bytes(documents(mr_evidence)[name]))
@@ -139,7 +158,7 @@ def test_templates(name: str, mr_evidence: list[Dataset], documents: Documents, 
     said = run("java", "-XX:TieredStopAtLevel=1", *limits, *validator)
     assert "IOD validation complete" in said and "Root Template Validation Complete" in said, said
     errors = [line for line in said.splitlines() if line.startswith("Error")]
-    if name == "kos":
+    if name in ("kos", "rejection"):
         assert len(errors) == 2 and all(FALSE_ERRORS in line for line in errors), errors
     else:
         assert not errors
