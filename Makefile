@@ -93,10 +93,10 @@ train-default: setup ## the shipped model anew into runs/default; REFERENCES: fo
 	@test -n "$(REFERENCES)" || { echo "say where the recipe's volumes are: make train-default REFERENCES=FOLDER"; exit 2; }
 	@$(BIN)/python -m train.default train/recipes/default.toml --references "$(REFERENCES)" --out runs/default
 
-system-test-deps: ## install what some tests use: dcmtk, orthanc, dicom3tools, PixelMed, PostgreSQL, Chromium (Debian, Ubuntu)
+system-test-deps: ## install what some tests use: dcmtk, orthanc, dicom3tools, PixelMed, PostgreSQL, Chromium, strace (Debian, Ubuntu)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		dcmtk orthanc dicom3tools libpixelmed-java default-jre-headless postgresql chromium
+		dcmtk orthanc dicom3tools libpixelmed-java default-jre-headless postgresql chromium strace
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) $(TOOLS) .privacy .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

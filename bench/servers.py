@@ -17,6 +17,7 @@ from pathlib import Path
 from qagate.dicom import scu
 
 ORTHANC = Path("/usr/sbin/Orthanc")
+CALLING = "BENCH"  #: the AE title that servers are asked with
 STORESCU = Path("/usr/bin/storescu")
 #: DCMTK and Orthanc wait for delayed acknowledgements without it
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("QAGATE_")} | {
@@ -79,7 +80,7 @@ class Server:
     def __init__(self, name: str, ae_title: str, port: int, command: Sequence[str], folder: Path) -> None:
         self.name, self.log = name, folder / f"{name}.log"
         self.at = scu.Archive(
-            name=name, ae_title=ae_title, host="127.0.0.1", port=port, calling_ae_title="BENCH"
+            name=name, ae_title=ae_title, host="127.0.0.1", port=port, calling_ae_title=CALLING
         )
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

@@ -29,11 +29,12 @@ import soak_report
 from latency import machine
 from postgres import postgres
 from soak_checks import LEAST_MINUTES, Check, books, flatness, unchanged
-from soak_plan import DOWN, HOURS, Planned, day
-from soak_scanners import Ledger, Scanner, templates
+from soak_plan import DOWN, HOURS, Planned, ae_title, day, warm_up
+from soak_scanners import Ledger, Scanner, Templates, templates
 from soak_watch import Sample, Watch, as_json
 
 from qagate import __version__
+from qagate.dicom.scu import Archive
 from qagate.store.engine import Store, open_store
 
 HERE = Path(__file__).parent
@@ -61,6 +62,11 @@ name = "archive"
 ae_title = "{archive_title}"
 host = "127.0.0.1"
 port = {archive_port}
+"""
+_PEER = """\
+[[peer]]
+ae_title = "{ae_title}"
+addresses = ["127.0.0.0/8"]
 """
 
 
@@ -127,23 +133,20 @@ def run(soak: Soak, folder: Path, database: str) -> tuple[dict[str, Any], list[C
         stack.callback(alerts.close)
         archive = _Archive(folder)
         stack.callback(archive.stop)
-        gate = _gate(folder, alerts.url, archive.port, database)
+        gate = _gate(folder, alerts.url, archive.port, database, soak.scanners)
         stack.callback(gate.stop)
         store = stack.enter_context(open_store(database or f"sqlite:///{folder / 'data' / 'qagate.db'}"))
-        ledger, stop, began = Ledger(), threading.Event(), time.time() + 1
-        stack.callback(stop.set)
-        watch = Watch(gate.process.pid, store, folder / "data" / "qagate.db", began, lambda: ledger.open)
+        ward = _Ward(gate.at, made, folder / "outgoing", soak.hour_s)
+        stack.callback(ward.stop.set)
+        ledger, database_file = ward.ledger, folder / "data" / "qagate.db"
+        for scanner in ward.start(warm_up(soak.scanners, soak.slices[1]), time.time()):
+            scanner.join()
+        _drained(store)
+        began = time.time() + 1
+        watch = Watch(gate.process.pid, store, database_file, began, lambda: ledger.open)
         before = watch.look()
         watch.start()
-        scanners = [
-            Scanner(
-                number, [one for one in planned if one.scanner == number], gate=gate.at, made=made,
-                ledger=ledger, folder=folder / "outgoing", starts_at=began, hour_s=soak.hour_s, stop=stop,
-            )
-            for number in range(soak.scanners)
-        ]  # fmt: skip
-        for scanner in scanners:
-            scanner.start()
+        scanners = ward.start(planned, began)
         _night(soak, archive, began)
         _wait(scanners, watch, len(planned), ledger)
         drained_s = _drained(store)
@@ -154,6 +157,8 @@ def run(soak: Soak, folder: Path, database: str) -> tuple[dict[str, Any], list[C
             store, folder / "data" / "spool", archive.noted, gate.log, alerts.taken(), ledger, fsck
         )
         samples = watch.samples
+    for line in facts.error_lines[:10]:
+        print(line)
     checks = [
         *books(facts.facts),
         *_flat(soak, samples, before, after),
@@ -183,6 +188,26 @@ def run(soak: Soak, folder: Path, database: str) -> tuple[dict[str, Any], list[C
     }, checks
 
 
+class _Ward:
+    """The scanners' side."""
+
+    def __init__(self, gate: Archive, made: Templates, folder: Path, hour_s: float) -> None:
+        self.ledger, self.stop = Ledger(), threading.Event()
+        self._gate, self._made, self._folder, self._hour_s = gate, made, folder, hour_s
+
+    def start(self, planned: Sequence[Planned], at: float) -> list[Scanner]:
+        scanners = [
+            Scanner(
+                number, [one for one in planned if one.scanner == number], gate=self._gate, made=self._made,
+                ledger=self.ledger, folder=self._folder, starts_at=at, hour_s=self._hour_s, stop=self.stop,
+            )
+            for number in sorted({one.scanner for one in planned})
+        ]  # fmt: skip
+        for scanner in scanners:
+            scanner.start()
+        return scanners
+
+
 class _Archive:
     """The archive's process, killed and started again."""
 
@@ -205,13 +230,15 @@ class _Archive:
             self._server = None
 
 
-def _gate(folder: Path, alerts_to: str, archive_port: int, database: str) -> servers.Server:
+def _gate(folder: Path, alerts_to: str, archive_port: int, database: str, scanners: int) -> servers.Server:
     port, config = servers.free_port(), folder / "qagate.toml"
+    peers = [servers.CALLING, *(ae_title(number) for number in range(scanners))]
     config.write_text(
         _SETTINGS.format(
             port=port, web_port=servers.free_port(), alerts_to=alerts_to, archive_port=archive_port,
             archive_title=soak_archive.AE_TITLE, database=database,
         )
+        + "".join(_PEER.format(ae_title=name) for name in peers)
     )  # fmt: skip
     command = [sys.executable, "-m", "qagate.cli", "--config", str(config), "serve"]
     server = servers.Server("qagate", "QAGATE", port, command, folder)
@@ -228,10 +255,11 @@ def _night(soak: Soak, archive: _Archive, began: float) -> None:
 
 
 def _wait(scanners: Sequence[Scanner], watch: Watch, count: int, ledger: Ledger) -> None:
+    shown = 0
     while any(scanner.is_alive() for scanner in scanners):
         time.sleep(1)
-        if watch.samples:
-            last = watch.samples[-1]
+        if len(watch.samples) > shown:
+            last, shown = watch.samples[-1], len(watch.samples)
             waiting = sum(number for state, number in last.series.items() if state != "DELIVERED")
             told = f"{len(ledger.series)} of {count} series begun, {waiting} under way, {last.rss:.0f} MB"
             print(f"\r{last.at_s:6.0f} s  {told}   ", end="", flush=True)

@@ -11,8 +11,10 @@ import hashlib
 import os
 import sys
 from pathlib import Path
+from typing import cast
 
 from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 AE_TITLE = "ARCHIVE"
@@ -25,7 +27,7 @@ def main() -> None:
     out = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def store(event: evt.Event) -> int:
-        request = event.request
+        request = cast(C_STORE, event.request)
         digest = hashlib.sha256(event.encoded_dataset(include_meta=False)).hexdigest()
         words = [str(request.AffectedSOPInstanceUID), digest]
         if request.AffectedSOPClassUID in _DOCUMENTS:

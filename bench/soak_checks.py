@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
-GROWTH_MB = 1.0  #: most that memory may grow in an hour of the simulated day, all roles together
+GROWTH_MB = 2.0  #: most that memory may grow in an hour of the simulated day, all roles together
 LEAST_MINUTES = 10.0  #: a shorter run says nothing about memory: the roles are still warming up
 SPARE_HANDLES = 8  #: pools and log files that open with use
 _BLOCKS = 15
@@ -94,7 +94,7 @@ def books(of: Facts) -> Iterator[Check]:
     yield _check("every series DELIVERED", not open_states, f"others: {open_states or 'none'}")
     yield _check("`qagate fsck --deep --no-archives` finds nothing", not of.fsck, of.fsck or "nothing")
     yield _check(
-        "no error in the log", not of.errors, ", ".join(f"{k} {v}" for k, v in of.errors.items()) or "none"
+        "no error in the log", not of.errors, "; ".join(f"{v} × {k}" for k, v in of.errors.items()) or "none"
     )
     hung = ", ".join(f"{name}: {seconds:.0f} s" for name, seconds in sorted(of.cut_off.items()))
     yield _check("peers that hang are cut off", len(of.cut_off) == 2, hung or "none was")

@@ -11,6 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from latency import spread
 from soak_checks import Facts, Revision
+from soak_plan import WARM_UP
 from soak_scanners import Ledger
 
 from qagate.dicom.spool import Spool
@@ -29,6 +30,7 @@ class Gathered:
     latency: dict[str, float]
     verdicts: dict[str, int]
     sent_again: dict[str, int]  #: objects that the archive got more than once, by what they are
+    error_lines: list[str]  #: of the gate's log
 
 
 def settled(store: Store) -> bool:
@@ -50,7 +52,7 @@ def gather(
     """Read everything. The gate may still run, but has nothing to do."""
     archived, documents = _archived(noted)
     alerted = [(_revision(text), at) for text, at in alerts]
-    decided, errors = _logged(log)
+    decided, errors, error_lines = _logged(log)
     with store.read() as connection:
         instances = connection.execute(sa.select(instance)).all()
         states = connection.execute(sa.select(series.c.state, sa.func.count()).group_by(series.c.state)).all()
@@ -92,6 +94,7 @@ def gather(
         latency=spread([value for _, value in latencies]),
         verdicts=dict(Counter(facts.results.values())),
         sent_again=dict(again),
+        error_lines=error_lines,
     )
 
 
@@ -112,9 +115,9 @@ def _archived(noted: Path) -> tuple[dict[str, list[str]], dict[tuple[str, str, i
     return archived, documents
 
 
-def _logged(log: Path) -> tuple[list[Revision], Counter[str]]:
-    """Decisions, and error lines by event."""
-    decided, errors = [], Counter[str]()
+def _logged(log: Path) -> tuple[list[Revision], Counter[str], list[str]]:
+    """Decisions, error lines by event, and the lines."""
+    decided, errors, examples = [], Counter[str](), []
     for line in log.read_text().splitlines():
         if not line.startswith("{"):
             continue
@@ -127,14 +130,16 @@ def _logged(log: Path) -> tuple[list[Revision], Counter[str]]:
             decided.append((event["series_instance_uid"], event["revision"]))
         if event["level"] == "error":
             errors[event["event"]] += 1
-    return decided, errors
+            examples.append(line)
+    return decided, errors, examples
 
 
 def _latencies(ledger: Ledger, alerted: Sequence[tuple[Revision, float]]) -> list[tuple[float, float]]:
     """Of each alert, from the last new slice that was acknowledged before it."""
     found = []
     for (uid, _), at in alerted:
-        ended = [one for one in ledger.series[uid].ended if one <= at]
-        if ended:
+        sent = ledger.series[uid]
+        ended = [one for one in sent.ended if one <= at]
+        if ended and sent.planned.number < WARM_UP:
             found.append((ended[-1], at - ended[-1]))
     return sorted(found)

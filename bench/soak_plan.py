@@ -14,6 +14,8 @@ _BY_HOUR = (
 )
 DOWN = (2.0, 3.0)  #: hours between which the archive is down
 RUSH = 8.0  #: hour at which every scanner sends at once
+WARM_UP = 1_000_000  #: numbers from here on belong to series before the day
+_WARM_UP_SERIES = 8  #: twice what a worker scores together
 SILENT, STUCK = 10.0, 14.0  #: hours at which a peer connects and says nothing; stops half-way
 
 
@@ -54,6 +56,15 @@ def modality(scanner: int) -> str:
 def ae_title(scanner: int) -> str:
     """Of one scanner."""
     return f"{modality(scanner)}{scanner + 1:02d}"
+
+
+def warm_up(scanners: int, slices: int) -> list[Planned]:
+    """The largest series, all at once: what a process keeps for its largest work, it keeps from here on."""
+    those = range(1, min(scanners, _WARM_UP_SERIES + 1))
+    return [
+        Planned(number=WARM_UP + scanner, scanner=scanner, hour=0.0, kind=Kind.GOOD, slices=slices)
+        for scanner in those
+    ]
 
 
 def day(scanners: int, count: int, *, slices: tuple[int, int] = (20, 200), seed: int = 1) -> list[Planned]:

@@ -36,7 +36,7 @@ def figures(result: Mapping[str, Any], folder: Path) -> None:
 
 def _panels(result: Mapping[str, Any], count: int) -> tuple[Figure, Sequence[Axes]]:
     figure = Figure(figsize=(8, 1.2 + 2.4 * count), layout="constrained")
-    axes = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+    axes: list[Axes] = list(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0])
     for one in axes:
         one.axvspan(*DOWN, color="#999999", alpha=0.25, lw=0)
         one.axvline(RUSH, color="#999999", lw=0.8, ls=":")
@@ -49,6 +49,11 @@ def _panels(result: Mapping[str, Any], count: int) -> tuple[Figure, Sequence[Axe
     return figure, axes
 
 
+def _legend(axes: Axes) -> None:
+    """Above the panel, where no line runs."""
+    axes.legend(frameon=False, ncols=6, loc="lower right", bbox_to_anchor=(1, 1), columnspacing=1)
+
+
 def _hours(result: Mapping[str, Any]) -> list[float]:
     return [one["at_s"] * HOURS / (result["minutes"] * 60) for one in result["samples"]]
 
@@ -58,7 +63,13 @@ def _latency(result: Mapping[str, Any]) -> Figure:
     per_hour = result["minutes"] * 60 / HOURS
     found = [(at / per_hour, value) for at, value in result["latencies"]]
     upper.scatter(
-        *zip(*found, strict=True), s=6, alpha=0.5, lw=0, color=_COLOURS["receiver"], label="a series"
+        [at for at, _ in found],
+        [value for _, value in found],
+        s=6,
+        alpha=0.5,
+        lw=0,
+        color=_COLOURS["receiver"],
+        label="a series",
     )
     by_hour = [[value for at, value in found if hour <= at < hour + 1] for hour in range(HOURS)]
     middle = [(hour + 0.5, statistics.median(values)) for hour, values in enumerate(by_hour) if values]
@@ -67,14 +78,14 @@ def _latency(result: Mapping[str, Any]) -> Figure:
     )
     upper.set_ylim(bottom=0)
     upper.set_ylabel("last slice → alert, s")
-    upper.legend(frameon=False, loc="upper right")
+    _legend(upper)
     samples, hours = result["samples"], _hours(result)
     for state, colour in (("RECEIVING", "receiver"), ("COMPLETE", "worker"), ("DECIDED", "services")):
         lower.plot(
             hours, [one["series"].get(state, 0) for one in samples], color=_COLOURS[colour], label=state
         )
     lower.set_ylabel("series in this state")
-    lower.legend(frameon=False, loc="upper right")
+    _legend(lower)
     return figure
 
 
@@ -87,7 +98,7 @@ def _memory(result: Mapping[str, Any]) -> Figure:
         axes.plot(hours, values, color=_COLOURS[role], label=role)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("resident memory, MB")
-    axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
+    _legend(axes)
     return figure
 
 
@@ -101,7 +112,7 @@ def _handles(result: Mapping[str, Any]) -> Figure:
             )
         one.set_ylim(bottom=0)
         one.set_ylabel(words)
-    axes[0].legend(frameon=False, ncols=5, loc="lower right", bbox_to_anchor=(1, 1))
+    _legend(axes[0])
     return figure
 
 

@@ -13,11 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import synthetic
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from pynetdicom.presentation import build_context
+from pynetdicom.transport import AssociationSocket
 from soak_plan import SILENT, STUCK, Kind, Planned, ae_title, modality
 
 from qagate.dicom.outgoing import Archive, DeliveryError, associate
@@ -95,7 +98,7 @@ class Scanner(threading.Thread):
         self._order = itertools.count()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         for one in day:
-            self._at(starts_at + one.hour * hour_s, lambda one=one: self._begin(one))
+            self._at(starts_at + one.hour * hour_s, partial(self._begin, one))
         if number == 0:
             self._at(starts_at + SILENT * hour_s, lambda: self._aside(self._silent))
             self._at(starts_at + STUCK * hour_s, lambda: self._aside(self._stuck))
@@ -206,7 +209,7 @@ class Scanner(threading.Thread):
         """Associate, then stop in the middle of a PDU, until the gate hangs up."""
         association = associate(self._gate, [build_context(CTImageStorage, ExplicitVRLittleEndian)])
         association.network_timeout = None
-        connection = association.dul.socket.socket
+        connection = cast(socket.socket, cast(AssociationSocket, association.dul.socket).socket)
         began = time.time()
         connection.sendall(b"\x04\x00\x00\x00\x10\x00" + bytes(100))
         while association.is_established and time.time() - began < 600:

@@ -26,9 +26,18 @@ from qagate.assessment import (
     SliceScore,
     Verdict,
 )
-from qagate.dicom.report import ReportIdentity, build_kos, build_sr, codes
+from qagate.dicom.report import (
+    REASONS,
+    Rejection,
+    ReportIdentity,
+    build_kos,
+    build_rejection,
+    build_sr,
+    codes,
+)
 from qagate.dicom.report.document import DocumentReference
 from qagate.dicom.report.sr import SR_CLASSES
+from qagate.series import Instance
 
 _WHEN = datetime(2026, 3, 1, 8, tzinfo=UTC)
 _MEASURE = "noise_hu"
@@ -63,6 +72,7 @@ def tables() -> dict[str, list[str]]:
     return {
         "sr-content": _content(*reports),
         "kos-content": _content(*notes),
+        "rejection-content": _content(*_rejections()),
         "attributes": _attributes(reports[-1], notes[-1]),
         "findings": _findings(),
         "private-codes": _private_codes(),
@@ -92,6 +102,24 @@ def _documents() -> tuple[list[Dataset], list[Dataset]]:
             build_kos(full, assessment, _decision(Verdict.REPEAT), _IDENTITY, content_datetime=_WHEN)
         )
     return reports, notes
+
+
+def _rejections() -> list[Dataset]:
+    """The note of rejection, for every reason there is."""
+    when = {"received_at": _WHEN, "calling_ae_title": "CT1", "transfer_syntax_uid": "1.2.840.10008.1.2.1"}
+    instances = [
+        Instance(
+            study_instance_uid="1.2.3", series_instance_uid="1.2.3.4", sop_class_uid=uid, path="", sha256="",
+            size=1, sop_instance_uid=f"1.2.3.4.{number}", **when,
+        )
+        for number, uid in enumerate((str(CTImageStorage),) * 2 + (SR_CLASSES["enhanced"],), start=1)
+    ]  # fmt: skip
+    return [
+        build_rejection(
+            _header(1), instances, Rejection(person="anna", reason=reason), _IDENTITY, content_datetime=_WHEN
+        )
+        for reason in REASONS
+    ]
 
 
 def _header(number: int, *, bare: bool = False) -> Dataset:

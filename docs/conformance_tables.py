@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from types import ModuleType
 
+from pydicom.charset import python_encoding
 from pydicom.uid import UID, UID_dictionary
+from pynetdicom import AE
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
@@ -59,7 +61,8 @@ def tables() -> dict[str, list[str]]:
             (
                 row("Implementation Class UID", f"`{part10.IMPLEMENTATION_CLASS_UID}`"),
                 row("Implementation Version Name", f"`{part10.IMPLEMENTATION_VERSION_NAME}`"),
-                row("software version", __version__),
+                row("Software version", __version__),
+                row("Largest PDU received on associations that it opens", f"{AE().maximum_pdu_size} bytes"),
             ),
         ),
         "rejections": rejections(),
@@ -73,6 +76,15 @@ def tables() -> dict[str, list[str]]:
         "storage-classes": storage_classes(),
         "transfer-syntaxes": transfer_syntaxes(),
         "audit": audit(),
+        "character-sets": table(
+            ("without code extensions", "with code extensions"),
+            (
+                row(
+                    ", ".join(sorted(term for term in python_encoding if term and "2022" not in term)),
+                    ", ".join(sorted(term for term in python_encoding if "2022" in term)),
+                ),
+            ),
+        ),
         "tls": table(
             ("", ""),
             (

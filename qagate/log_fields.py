@@ -87,7 +87,7 @@ FIELDS: Mapping[str, Kind] = {
     "verdict": _one_of(*(verdict.value for verdict in Verdict)),
     "quality": NUMBER,
     "kind": _one_of("SR", "KOS", "FORWARD", "REJECTION", "ALERT"),
-    "state": _one_of("PENDING", "SENDING", "SENT", "DEAD", "lost"),
+    "state": _one_of("HELD", "PENDING", "SENDING", "SENT", "DEAD", "lost"),
     "alarm": _pattern(r"[a-z_]{1,20}"),
     "weights_sha256": HEX,
     "day": DAY,

@@ -33,7 +33,7 @@ def within(limit_s: float, on_limit: Callable[[], object]) -> Iterator[None]:
         if done.wait(limit_s):
             return
         try:
-            log.error("time_limit", limit_s=limit_s)
+            log.error("time_limit", after_s=limit_s)
             on_limit()
         except Exception as error:  # loop edge: the process ends whatever the store says
             log.error("time_limit_unrecorded", error=why(error))

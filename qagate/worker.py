@@ -139,7 +139,7 @@ class Worker:
                 log.error("scoring_hangs", series_instance_uid=series.series_instance_uid, reason=reason)
                 self._queue.fail(series, reason, self._max_attempts, self._reporter.failed(series))
             else:
-                self._returns.put_back(series, reason, 0.0)
+                self._returns.put_back(series, Reason("its worker was ended over another series"), 0.0)
 
     def _put_back(self, group: Sequence[Series], error: Exception) -> None:
         """Let series wait that failed by no fault of theirs, as long as the store takes to hear of it."""

@@ -52,8 +52,8 @@ def gate_with(make_gate: Callable[..., Any], archive: Archive, fault: str, **wor
         patch.setenv("QAGATE_FAULT_ONCE", str(gate.folder / "mended"))
         patch.setenv("PYTHONPATH", os.pathsep.join([os.environ.get("PYTHONPATH", ""), *sys.path]))
         supervised = Supervised(gate)
-        popen = supervisor.subprocess.Popen
-        patch.setattr(supervisor.subprocess, "Popen", lambda *a, **k: popen(*a, **k, stdout=log, stderr=log))
+        popen, to_log = supervisor.subprocess.Popen, {"stdout": log, "stderr": log}
+        patch.setattr(supervisor.subprocess, "Popen", lambda *a, **k: popen(*a, **(to_log | k)))
         thread = threading.Thread(
             target=supervisor.supervise, args=(supervised.roles, stop), kwargs={"drain_s": 20.0}
         )

@@ -60,6 +60,7 @@ class Gate:
         self.process: subprocess.Popen[bytes] | None = None
         sections: dict[str, Any] = {
             "data_dir": str(self.data),
+            "drain_s": 10,
             "receiver": {"port": self.port, "min_free_mb": 1},
             "assembly": {"short_quiet_s": 0.4, "long_quiet_s": 3.0, "poll_s": 0.1},
             "worker": {"threads": 1, "lease_s": 10.0},

@@ -30,7 +30,7 @@ LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "bind", 
 #: where sentences are made outside of `reason`: of literals, settings, UIDs, transfer syntaxes and statuses
 SENTENCES = {
     "app", "clocks", "committing", "dicom.scp", "dicom.server", "dicom.storing", "gate.scoring",
-    "parts", "retention", "services", "web.serve", "worker",
+    "parts", "parts_hold", "retention", "services", "web.serve", "worker",
 }  # fmt: skip
 #: what is passed as a name: of an archive or alert channel, a model, an account, a job, a role
 NAMES = {

@@ -215,7 +215,7 @@ def test_a_full_disk_refuses_new_associations_until_there_is_space(
             assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 1)
         answer = link.send_c_store(make_file())
         assert answer.Status == 0xA700 and "watermark" in answer.ErrorComment
-        assert gate.refused[-1].status == 0xA700
+        assert [one.status for one in gate.refused] == [0x020301, 0xA700]
         assert not list(gate.spool.paths()) and not list(gate.spool.incoming.iterdir())
         free[0] = 1 << 30
         assert link.send_c_store(make_file()).Status == 0x0000
