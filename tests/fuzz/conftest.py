@@ -9,7 +9,7 @@ import pytest
 from fuzz_read import Doors
 
 from qagate.dicom.access import Access, AccessRule
-from qagate.dicom.scp import StorageSCP
+from qagate.dicom.scp import Refusal, StorageSCP
 from qagate.dicom.spool import Spool
 
 
@@ -20,7 +20,13 @@ def spool(tmp_path: Path) -> Spool:
 
 
 @pytest.fixture
-def scp(spool: Spool) -> Iterator[StorageSCP]:
+def noted() -> list[Refusal]:
+    """What the SCP refused."""
+    return []
+
+
+@pytest.fixture
+def scp(spool: Spool, noted: list[Refusal]) -> Iterator[StorageSCP]:
     """A listening SCP whose time limits are one or two seconds."""
     listening = StorageSCP(
         ae_title="QAGATE",
@@ -30,6 +36,7 @@ def scp(spool: Spool) -> Iterator[StorageSCP]:
         access=Access((AccessRule(ae_title="*"),), called_ae_titles=frozenset({"QAGATE"})),
         on_received=lambda _: None,
         on_released=lambda _, __: None,
+        on_refused=noted.append,
         min_free_bytes=0,
         max_associations=64,
         acse_timeout_s=1,

@@ -84,10 +84,8 @@ def test_nonsense_is_aborted_before_any_time_limit(scp: StorageSCP, name: str) -
 
 
 def test_a_request_of_thousands_of_refused_contexts_is_noted_briefly(
-    scp: StorageSCP, monkeypatch: pytest.MonkeyPatch
+    scp: StorageSCP, noted: list[Refusal]
 ) -> None:
-    noted: list[Refusal] = []
-    monkeypatch.setattr(scp, "_on_refused", noted.append)
     abstracts = [pdu.CT] * 500 + [b"1.3.%d" % number for number in range(500)]
     contexts = b"".join(pdu.context(5, abstract, [b"1.2.3"]) for abstract in abstracts)
     play(Case("contexts", (("send", pdu.associate(contexts=contexts)), AWAIT)), scp.port, LIMIT_S)
