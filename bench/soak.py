@@ -242,7 +242,7 @@ def _gate(folder: Path, alerts_to: str, archive_port: int, database: str, scanne
     )  # fmt: skip
     command = [sys.executable, "-m", "qagate.cli", "--config", str(config), "serve"]
     server = servers.Server("qagate", "QAGATE", port, command, folder)
-    server.wait(lambda: "worker_ready" in server.log.read_text(), timeout_s=120)
+    server.wait(lambda: "worker_ready" in server.log.read_text(), timeout_s=300)
     return server
 
 
