@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from qagate.clocks import steady_s
 from qagate.reason import why
 
 log = structlog.get_logger(__name__)
 
 _LOOK_S = 1.0
-_JUMP_S = 2.0  #: seconds by which the time of day may drift from the monotonic clock between two looks
+_JUMP_S = 2.0  #: by which the time of day may drift from the steady clock between two looks
 
 
 class Scheduler:
@@ -25,8 +26,15 @@ class Scheduler:
     a second, and every job is due then.
     """
 
-    def __init__(self, jobs: Mapping[str, tuple[Callable[[], object], float]]) -> None:
+    def __init__(
+        self,
+        jobs: Mapping[str, tuple[Callable[[], object], float]],
+        *,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = steady_s,
+    ) -> None:
         """Take jobs as name -> (function, seconds between runs)."""
+        self._clock, self._steady = clock, steady
         self._scheduler = BackgroundScheduler(timezone="UTC")
         for name, (job, every_s) in jobs.items():
             self._scheduler.add_job(
@@ -48,11 +56,11 @@ class Scheduler:
         self._scheduler.shutdown(wait=True)
 
     def _watch_clock(self) -> None:
-        apart = time.time() - time.monotonic()
+        apart = self._clock() - self._steady()
         while not self._stop.wait(_LOOK_S):
-            now = time.time() - time.monotonic()
+            now = self._clock() - self._steady()
             if abs(now - apart) > _JUMP_S:
-                log.warning("clock_was_set", after_s=round(now - apart, 1))
+                log.warning("clock_was_set", by_s=round(now - apart, 1))
                 for job in self._scheduler.get_jobs():
                     job.modify(next_run_time=datetime.now(UTC))
             apart = now

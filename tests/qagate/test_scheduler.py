@@ -82,3 +82,17 @@ def test_stop_waits_for_the_running_job_and_starts_no_further_one() -> None:
     count = len(runs)
     time.sleep(0.1)
     assert len(runs) == count
+
+
+def test_every_job_is_due_after_the_clock_was_set_and_only_then() -> None:
+    """APScheduler plans by the time of day: set back by an hour, it would run this job two hours from now."""
+    set_by, runs = [0.0], list[int]()
+    scheduler = Scheduler({"hourly": (lambda: runs.append(1), 3600)}, clock=lambda: time.time() + set_by[0])
+    scheduler.start()
+    try:
+        assert not until(lambda: runs, 2.5)
+        set_by[0] = -3600.0
+        assert until(lambda: len(runs) == 1)
+        assert not until(lambda: len(runs) > 1, 2.5)
+    finally:
+        scheduler.stop()
