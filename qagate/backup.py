@@ -56,7 +56,7 @@ def make(target: Path, *, store_url: str, data_dir: Path, folders: tuple[str, ..
         raise BackupError(f"{target} is there already: name a new folder")
     schema = current_revision(store_url)
     if schema is None:
-        raise BackupError("the database is empty: there is nothing to back up")
+        raise BackupError("there is no database, or it is empty: nothing to back up")
     growing = target.with_name(target.name + ".part")
     if growing.exists():
         raise BackupError(f"{growing} is there: another backup is being made, or one broke off; remove it")

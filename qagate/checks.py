@@ -19,7 +19,7 @@ from qagate.dicom import scu
 from qagate.dicom.spool import Spool
 from qagate.dicom.tls import TlsError, expires_at
 from qagate.store.accounts import Accounts
-from qagate.store.engine import open_store
+from qagate.store.engine import open_store, parse_url
 from qagate.store.errors import StoreError
 from qagate.store.migrate import check_revision, current_revision, head_revision
 from qagate.store.roles import Roles, Standing
@@ -100,6 +100,11 @@ def _spool(settings: Settings) -> str:
 
 def _database(settings: Settings) -> str:
     if current_revision(settings.store_url) is None:
+        of = parse_url(settings.store_url)
+        folder = Path(of.database or "").parent if of.get_backend_name() == "sqlite" else settings.data_dir
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        if not there.is_dir() or folder not in (there, settings.data_dir):
+            raise StoreError(f"{folder} for the database is no folder: make it, or name another one")
         return f"empty; `serve` creates schema {head_revision()}"
     check_revision(settings.store_url)
     return f"schema {head_revision()}"

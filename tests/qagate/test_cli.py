@@ -133,6 +133,7 @@ def test_check_migrate_status_of_a_new_place(config: Path) -> None:
     shown = qagate("-c", config, "status")
     assert shown.exit_code == 0 and "no series yet" in shown.output
     empty = {"counts": {}, "series": [], "stuck": [], "refused": [], "conflicts": []}
+    empty |= {"held": {"count": 0, "since": None}}
     told = json.loads(qagate("-c", config, "status", "--json").output)
     assert {key: told[key] for key in empty} == empty and set(told) == {*empty, "models", "baselines"}
     assert (told["models"]["champion"]["name"], told["baselines"]["warm"]) == ("default", 0)
@@ -240,8 +241,9 @@ def test_send_echo_status_requeue_and_stop(make_gate: Callable, made: Any) -> No
     status = json.loads(qagate("-c", gate.config, "status", "--json").output)
     (row,) = status["series"]
     assert row["series_instance_uid"] == uid and row["instance_count"] == 4 and row["verdict"]
-    (refused,) = status["refused"]
+    refused, rejected = status["refused"]
     assert refused["status"] == 0xC000 and "StudyInstanceUID" in refused["reason"]
+    assert "calls another AE title" in rejected["reason"]
     assert (
         json.loads(qagate("-c", gate.config, "status", "--state", "failed", "--json").output)["series"] == []
     )

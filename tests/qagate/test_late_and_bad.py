@@ -298,7 +298,11 @@ def test_status_shows_it_and_the_daemon_still_serves(bad: SimpleNamespace) -> No
             gate.ended(uid)
     shown = gate.run("status", "--limit", "100")
     assert shown.returncode == 0, shown.stderr
-    assert "objects refused" in shown.stdout and "0xC000" in shown.stdout and "NOT_ASSESSED" in shown.stdout
+    assert (
+        "refused (never accepted" in shown.stdout
+        and "0xC000" in shown.stdout
+        and "NOT_ASSESSED" in shown.stdout
+    )
     assert gate.answers() and gate.process.poll() is None
     assert len(gate.events("role_started")) == 3 and not gate.events("role_died")
     pids = [event["pid"] for event in gate.events("role_started")]

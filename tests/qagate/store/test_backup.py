@@ -182,7 +182,7 @@ def test_a_backup_that_breaks_off_leaves_nothing(filled: str, data_dir: Path, tm
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.glob("backup*"))
-    with pytest.raises(StoreError):
+    with pytest.raises(BackupError, match="nothing to back up"):
         make(tmp_path / "backup", store_url="sqlite:////nowhere/x.db", data_dir=data_dir, folders=FOLDERS)
     assert not list(tmp_path.glob("backup*"))
 

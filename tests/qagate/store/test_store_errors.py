@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from qagate.series import Received
 from qagate.store.engine import open_store, parse_url
@@ -53,12 +54,11 @@ def test_locked(url: str, arrive: Arrive) -> None:
 
 
 def test_read_only(url: str, arrive: Arrive) -> None:
-    if url.startswith("sqlite"):
-        read_only = url.replace("sqlite:///", "sqlite:///file:") + "?mode=ro&uri=true"
-    else:
-        mark = "&" if "?" in url else "?"
-        read_only = f"{url}{mark}options=-c%20default_transaction_read_only%3Don"
-    with open_store(url) as keeps_wal, keeps_wal.read(), open_store(read_only) as store:
+    mark = "&" if "?" in url else "?"
+    option = f"{mark}options=-c%20default_transaction_read_only%3Don" if "postgres" in url else ""
+    with open_store(url + option) as store:
+        if not option:
+            sa.event.listen(store._engine, "connect", lambda at, _: at.execute("PRAGMA query_only = ON"))
         with pytest.raises(StoreError, match=r"read-only: give the gate's user write access"):
             Queue(store).record([arrive()])
         assert Queue(store).receiving() == []
