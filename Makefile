@@ -6,7 +6,7 @@ STAMP := $(VENV)/.qagate-setup
 
 TOOLS := .venv-supply
 
-.PHONY: help setup demo run test test-slow test-faults test-privacy lock sbom audit check screenshots bench bench-models bench-web fuzz fuzz-coverage soak texts train-default system-test-deps clean
+.PHONY: help setup demo run test test-slow test-faults coverage lock sbom audit check screenshots bench bench-models bench-web fuzz fuzz-coverage soak texts train-default system-test-deps clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -24,7 +24,12 @@ run: setup ## the gate with ./qagate.toml (written when absent)
 	@test -f qagate.toml || $(BIN)/qagate init qagate.toml
 	@$(BIN)/qagate --config qagate.toml serve
 
-test: setup ## the tests that take minutes
+test: setup ## the quick tests, then all that qagate printed meanwhile searched for the test patients
+	@rm -rf .privacy && mkdir .privacy
+	@QAGATE_TEST_LOGS=$(CURDIR)/.privacy $(BIN)/python -m pytest -m "not slow and not faults" -n 2 --dist loadfile
+	@$(BIN)/python tests/privacy.py .privacy
+
+coverage: setup ## the quick tests with the share of qagate's lines that they reach
 	@$(BIN)/python -m pytest -m "not slow and not faults" -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 test-slow: setup ## crash and load tests
@@ -40,11 +45,6 @@ check: setup ## ruff, mypy and import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg
-
-test-privacy: setup ## the quick tests, then all that qagate printed searched for the test patients
-	@rm -rf .privacy && mkdir .privacy
-	@QAGATE_TEST_LOGS=$(CURDIR)/.privacy $(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
-	@$(BIN)/python tests/privacy.py .privacy
 
 $(TOOLS)/bin/uv: deploy/supply-tools.txt
 	@"$${PYTHON:-python3}" -m venv $(TOOLS)
