@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from qagate.alerts import AlertMessage
+from qagate.alert_text import AlertMessage
 from qagate.baseline import BaselineAlarm, BaselineKey, BaselineState
 from qagate.wording import one_line
 

@@ -11,7 +11,8 @@ from typing import Protocol
 
 import structlog
 
-from qagate.alerts import Alerter, AlertError, AlertMessage
+from qagate.alert_text import AlertError, AlertMessage
+from qagate.alerts import Alerter
 from qagate.assessment import Verdict
 from qagate.dicom import scu
 from qagate.dicom.spool import Spool

@@ -6,7 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import structlog
 
-from qagate.alerts import Alerter, AlertError, AlertMessage
+from qagate.alert_text import AlertError, AlertMessage
+from qagate.alerts import Alerter
 from qagate.dicom.spool import Spool
 from qagate.reason import why
 from qagate.store.engine import Store

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from qagate import alarms
-from qagate.alerts import Alerter, AlertMessage
+from qagate.alert_text import AlertMessage
+from qagate.alerts import Alerter
 from qagate.baseline import BaselineAlarm, BaselineKey, BaselineState, Point
 from qagate.config import AlertSettings, Settings
 from qagate.delivery import alert_payload, parse_alert

@@ -17,7 +17,8 @@ from socketserver import StreamRequestHandler, TCPServer
 
 import pytest
 
-from qagate.alerts import FIELDS, Alerter, AlertError, compose
+from qagate.alert_text import FIELDS, AlertError, compose
+from qagate.alerts import Alerter
 from qagate.assessment import Artefact, Assessment, Decision, Finding, Prompt, SliceScore, Verdict
 from qagate.series import Series, SeriesHeader, State
 

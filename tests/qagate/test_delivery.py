@@ -16,7 +16,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from structlog.testing import capture_logs
 
-from qagate.alerts import Alerter, AlertMessage
+from qagate.alert_text import AlertMessage
+from qagate.alerts import Alerter
 from qagate.assessment import Assessment, Decision, Prompt, Verdict
 from qagate.delivery import AlertChannel, ArchiveChannel, Channel, Sender, alert_payload, parse_alert
 from qagate.dicom.headers import read_header

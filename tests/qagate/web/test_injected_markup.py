@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 
 from qagate import present, telemetry
-from qagate.alerts import compose
+from qagate.alert_text import compose
 from qagate.assessment import Assessment, Decision, Prompt, Verdict
 from qagate.series import Series, SeriesHeader, State
 from qagate.store.views import Views
