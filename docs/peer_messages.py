@@ -228,7 +228,7 @@ def _logged(logs: list[Any]) -> tuple[str, ...]:
     shown = ("reason", "status", "calling_ae_title", "called_ae_title", "abstract_syntax", "address")
     lines = []
     for entry in logs:
-        if entry["event"] not in ("listen", "series_arrives"):  # what is as it should be
+        if entry["event"] not in ("listen", "series_arrives", "association_ended"):
             values = " ".join(f"{key}={entry[key]}" for key in shown if key in entry)
             lines.append(f"{entry['log_level']} {entry['event']} {values}")
     return tuple(lines)

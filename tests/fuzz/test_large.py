@@ -167,7 +167,7 @@ def test_a_series_that_crashes_its_worker_fails_with_a_reason(gate: Gate) -> Non
             killed.add(worker.pid)
         time.sleep(0.002)
     state, _, error, _ = row(gate, "2.25.7")
-    assert len(killed) == 2
+    assert len(killed) >= 2, "until the lease of a dead one ends, those that follow die without a claim"
     assert state == "FAILED" and error, (state, error)
     after = gate.looks()
     for role in ("serve", "receiver", "services", "web"):
