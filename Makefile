@@ -33,11 +33,11 @@ coverage: setup ## the quick tests with the share of qagate's lines that they re
 	@$(BIN)/python -m pytest -m "not slow and not faults" -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 test-slow: setup ## crash and load tests
-	@$(BIN)/python -m pytest -m "slow and not faults" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m "slow and not faults" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-faults: setup ## the crash matrix and every fault; the table, which is docs/reliability.md
 	@rm -f $(VENV)/faults.jsonl
-	@QAGATE_FAULTS_RESULTS=$(CURDIR)/$(VENV)/faults.jsonl $(BIN)/python -m pytest -m faults -n 2 --dist loadfile
+	@QAGATE_FAULTS_RESULTS=$(CURDIR)/$(VENV)/faults.jsonl $(BIN)/python -m pytest -m faults -n 3 --dist loadfile
 	@cd tests/faults && $(CURDIR)/$(BIN)/python -m report $(CURDIR)/$(VENV)/faults.jsonl
 
 check: setup ## ruff, mypy and import-linter
