@@ -22,6 +22,7 @@ KEYWORDS = (
     "PatientName", "OtherPatientNames", "PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber",
 )  # fmt: skip
 _SHORTEST = 4  #: characters; what is shorter is found in any text
+_NOBODY = frozenset({"anonymized"})  #: stands where a name was, and in the same files for the station
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,9 @@ def patterns(values: Iterable[str], known: frozenset[str] = frozenset()) -> froz
         if re.fullmatch(r"[12]\d{7}", value):
             wanted.add(f"{value[:4]}-{value[4:6]}-{value[6:]}")
     cleaned = {one.strip().lower() for one in wanted}
-    return frozenset(one for one in cleaned if len(one) >= _SHORTEST and one not in known)
+    return frozenset(
+        one for one in cleaned - known - _NOBODY if len(one) >= _SHORTEST and any(map(str.isalnum, one))
+    )
 
 
 def search(folder: Path, wanted: frozenset[str]) -> Searched:

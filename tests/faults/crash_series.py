@@ -16,7 +16,7 @@ def series(folder: Path, count: int, first: int = 1, series_uid: str = "") -> li
     paths = []
     for number in range(first, first + count):
         data_set = dcmread(get_testdata_file("CT_small.dcm"))
-        data_set.PatientName, data_set.PatientID = "NOBODY", "0"
+        data_set.PatientName, data_set.PatientID = "Wexbarrow^Idris", "WX-20931"
         data_set.StudyInstanceUID, data_set.SeriesInstanceUID = study_uid, series_uid
         data_set.SOPInstanceUID = data_set.file_meta.MediaStorageSOPInstanceUID = generate_uid()
         data_set.InstanceNumber, data_set.ImagePositionPatient = number, [-42, -42, 3 * number]

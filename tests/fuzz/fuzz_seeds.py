@@ -56,7 +56,7 @@ def data_set(side: int = 32, number: int = 1) -> Dataset:
     made.SpecificCharacterSet = "ISO_IR 192"
     made.SOPClassUID, made.SOPInstanceUID = CTImageStorage, UID(f"2.25.1{number:04d}")
     made.StudyInstanceUID, made.SeriesInstanceUID = UID("2.25.2"), UID("2.25.3")
-    made.PatientName, made.PatientID = "FUZZ", "0"
+    made.PatientName, made.PatientID = "Thrushcombe^Ottilie", "TC-88417"
     made.Modality, made.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
     made.BodyPartExamined, made.StationName, made.SeriesDescription = "HEAD", "FUZZ", "AXIAL"
     made.InstanceNumber, made.SeriesNumber = number, 2

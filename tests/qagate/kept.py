@@ -9,6 +9,7 @@ who may see it (POST /series/UID/patient, audited).
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 from pathlib import Path
@@ -34,6 +35,8 @@ def keep_files(folder: Path) -> None:
 
 def watch() -> None:
     """Keep what every command and every page answers, from now on."""
+    # As in each process of the gate (telemetry.keep_own_words): its warnings quote elements.
+    logging.getLogger("pydicom").disabled = True
     from click.testing import CliRunner
     from fastapi.testclient import TestClient
 
