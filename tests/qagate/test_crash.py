@@ -1,6 +1,6 @@
 """kill -9 of the whole daemon while a scanner sends series of 200 instances, again and again.
 
-QAGATE_TEST_KILLS: how many kills (default 50). QAGATE_TEST_SEED: seed of their moments (default 1).
+QAGATE_TEST_KILLS: how many kills (default 25). QAGATE_TEST_SEED: seed of their moments (default 1).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from qagate.dicom.spool import Spool
 from qagate.store.engine import open_store
 from qagate.store.schema import instance, outbox, result, series
 
-KILLS, SEED = int(os.environ.get("QAGATE_TEST_KILLS", "50")), int(os.environ.get("QAGATE_TEST_SEED", "1"))
+KILLS, SEED = int(os.environ.get("QAGATE_TEST_KILLS", "25")), int(os.environ.get("QAGATE_TEST_SEED", "1"))
 SLICES = 200
 PAUSE_S = 0.01  #: between two instances, so that a series takes a few seconds, as on a scanner
 LONGEST_LIFE_S = 4.0  #: of the daemon, from its first answer or from the first its worker can do
