@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
-GROWTH_MB = 2.0  #: most that memory may grow in an hour of the simulated day, all roles together
+GROWTH_MB = 1.0  #: most that memory may grow in an hour of the simulated day, all roles together
 LEAST_MINUTES = 10.0  #: a shorter run says nothing about memory: the roles are still warming up
 SPARE_HANDLES = 8  #: pools and log files that open with use
 _BLOCKS = 15

@@ -165,7 +165,7 @@ def _wait(connection: socket.socket) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize(("probe", "count"), [(_close, 300), (_reset, 300), (_wait, 3)])
+@pytest.mark.parametrize(("probe", "count"), [(_close, 1000), (_reset, 1000), (_wait, 3)])
 def test_probes_of_a_load_balancer_cost_nothing(
     make_gate: MakeGate, tls: tuple[Tls | None, Tls | None], probe: Callable[..., None], count: int
 ) -> None:
